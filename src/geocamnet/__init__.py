@@ -1,0 +1,72 @@
+"""GeoCAMNet names carbonate rocks in thin section and maps where the name comes from.
+
+Public names are resolved on first use, so that ``import geocamnet`` imports nothing heavy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from geocamnet.card import ModelCard
+    from geocamnet.errors import DataError, GeocamnetError, ModelError, SourceError
+    from geocamnet.images import read_image, write_image
+    from geocamnet.runtime.camera import watch
+    from geocamnet.runtime.folder import predict_folder
+    from geocamnet.runtime.heatmap import enhance
+    from geocamnet.runtime.huge import predict_huge
+    from geocamnet.runtime.model import Model, Prediction, load
+    from geocamnet.runtime.render import overlay
+    from geocamnet.runtime.texture import texture_maps
+    from geocamnet.taxonomy import CLASSES
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CLASSES": "geocamnet.taxonomy",
+    "DataError": "geocamnet.errors",
+    "GeocamnetError": "geocamnet.errors",
+    "Model": "geocamnet.runtime.model",
+    "ModelCard": "geocamnet.card",
+    "ModelError": "geocamnet.errors",
+    "Prediction": "geocamnet.runtime.model",
+    "SourceError": "geocamnet.errors",
+    "enhance": "geocamnet.runtime.heatmap",
+    "load": "geocamnet.runtime.model",
+    "overlay": "geocamnet.runtime.render",
+    "predict_folder": "geocamnet.runtime.folder",
+    "predict_huge": "geocamnet.runtime.huge",
+    "read_image": "geocamnet.images",
+    "texture_maps": "geocamnet.runtime.texture",
+    "watch": "geocamnet.runtime.camera",
+    "write_image": "geocamnet.images",
+}
+
+__all__ = [
+    "CLASSES",
+    "DataError",
+    "GeocamnetError",
+    "Model",
+    "ModelCard",
+    "ModelError",
+    "Prediction",
+    "SourceError",
+    "enhance",
+    "load",
+    "overlay",
+    "predict_folder",
+    "predict_huge",
+    "read_image",
+    "texture_maps",
+    "watch",
+    "write_image",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'geocamnet' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

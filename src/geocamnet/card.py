@@ -1,0 +1,156 @@
+"""ModelCard: what a model file is, carried inside the file so that every reader sees the same."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from geocamnet.errors import ModelError, unknown_name
+
+FORMAT = 1
+METADATA_KEY = "geocamnet_card"
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """One class as a model knows it: ``name`` in the index, ``title`` for people, colour 0 to 255."""
+
+    name: str
+    title: str
+    colour_rgb: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class TextureCard:
+    """How the texture that refines this model's heatmaps is measured (see `runtime.texture`).
+
+    Attributes:
+        levels: grey levels after quantisation.
+        window_px: side of the square window, at the scale of the photograph given.
+        low, high: grey values 0 to 255 that quantisation spans, fixed for the data set, never per image.
+    """
+
+    levels: int = 16
+    window_px: int = 15
+    low: float = 0.0
+    high: float = 255.0
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model file is: read from the file's metadata, never from code.
+
+    Attributes:
+        name: what the model is called.
+        classes: in the order of the model's outputs.
+        labels: ``"single"`` (probabilities are a softmax) or ``"multi"`` (a sigmoid each).
+        architecture: the network's name.
+        parameters: number of trained parameters.
+        map_stride: pixels of the network's input per cell of a class map.
+        long_side_px: the photograph is scaled inside the graph so that its long side has this many
+            pixels; None where ``um_per_px`` rules instead.
+        um_per_px: scale, in micrometres a pixel, at which the network expects photographs, where known.
+        map_scale: (C,) evidence that counts as full heat, per class, from validation photographs.
+        class_bias: (C,) spatial mean of a class map + its bias = its logit.
+        temperature: the logits are divided by it inside the graph (Guo et al. 2017, arXiv 1706.04599).
+        abstain_below: top probabilities under it are answered with "not sure".
+        texture: how texture is measured for this data.
+        precision: ``"fp32"`` or ``"int8"``.
+        licence, attribution: of the weights, and what must be said of the data they were trained on.
+        data: what it was trained on: name, sections known or not, photographs and sections per split.
+        metrics: held-out figures with their baselines, as `evaluate` wrote them.
+        recipe: the resolved recipe.
+        teacher: architecture and figures of the teacher, empty without one.
+        created: ISO date and time, UTC.
+        version: of geocamnet that wrote it.
+        sha256: of the ONNX graph without its metadata; empty in a run folder.
+        format: of this card.
+    """
+
+    name: str
+    classes: tuple[ClassCard, ...]
+    labels: str
+    architecture: str
+    parameters: int
+    map_stride: int
+    long_side_px: int | None
+    um_per_px: float | None
+    map_scale: tuple[float, ...]
+    class_bias: tuple[float, ...]
+    temperature: float = 1.0
+    abstain_below: float = 0.0
+    texture: TextureCard = field(default_factory=TextureCard)
+    precision: str = "fp32"
+    licence: str = ""
+    attribution: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+    version: str = ""
+    sha256: str = ""
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        count = len(self.classes)
+        for name in ("map_scale", "class_bias"):
+            if len(getattr(self, name)) != count:
+                raise ModelError(
+                    f"Card '{self.name}': {name} has {len(getattr(self, name))} values for {count} classes."
+                )
+        if self.labels not in ("single", "multi"):
+            raise ModelError(unknown_name("kind of labels", self.labels, ("single", "multi")))
+        if any(not value > 0 for value in self.map_scale) or not self.temperature > 0:
+            raise ModelError(f"Card '{self.name}': map_scale and temperature must be above 0.")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the outputs."""
+        return tuple(one.name for one in self.classes)
+
+    def class_index(self, name: str) -> int:
+        """Return the position of a class in the outputs.
+
+        Raises:
+            ModelError: the model does not know the class.
+        """
+        if name not in self.class_names:
+            raise ModelError(unknown_name("class", name, self.class_names))
+        return self.class_names.index(name)
+
+    def to_json(self) -> str:
+        """Return the card as JSON text that `from_json` reads back equal."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelCard":
+        """Read a card.
+
+        Raises:
+            ModelError: not JSON, a missing or unknown key, or a format newer than this program knows.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ModelError(f"The model card is not JSON ({error}).") from error
+        if not isinstance(values, dict):
+            raise ModelError(f"The model card must be a JSON object; received {type(values).__name__}.")
+        if values.get("format") != FORMAT:
+            raise ModelError(
+                f"The model card has format {values.get('format')}; this program reads format {FORMAT}. "
+                "Upgrade geocamnet, or export the model again."
+            )
+        known = {one.name for one in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ModelError(unknown_name("key in the model card", unknown[0], sorted(known)))
+        try:
+            values["classes"] = tuple(
+                ClassCard(one["name"], one["title"], tuple(one["colour_rgb"])) for one in values["classes"]
+            )
+            values["texture"] = TextureCard(**values.get("texture", {}))
+            for name in ("map_scale", "class_bias"):
+                values[name] = tuple(float(value) for value in values[name])
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"The model card is not complete: {error}.") from error

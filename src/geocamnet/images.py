@@ -1,0 +1,184 @@
+"""Read, write and list photographs: RGB uint8 (H, W, 3), nothing else leaves this file."""
+
+import os
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from geocamnet.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
+
+# A decompression bomb is refused; a 20,000 x 20,000 mosaic is not one, but belongs to `predict_huge`.
+MAX_PIXELS = 500_000_000
+Image.MAX_IMAGE_PIXELS = None  # checked below, with our own words, before anything is decoded
+
+RgbImage = NDArray[np.uint8]
+
+
+def read_image(path: str | os.PathLike[str]) -> RgbImage:
+    """Read a photograph as RGB uint8, upright, whatever it was stored as.
+
+    Grey, palette, CMYK and 16-bit images are converted; transparency is laid on white; EXIF orientation
+    is applied. 16-bit values are divided by 257 (full range to full range), or by the range the TIFF
+    states in its MaxSampleValue tag, never stretched to the image's own range.
+
+    Args:
+        path: JPEG, PNG, TIFF, BMP or WebP, told by content and not by suffix.
+
+    Returns:
+        RGB uint8 of shape (H, W, 3).
+
+    Raises:
+        DataError: no such file, an empty, truncated or damaged file, not an image, or a kind of pixel
+            (floating point, 32-bit) whose range is not known.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size == 0:
+            raise DataError(f"{file}: the file is empty (0 bytes). Copy it again from its source.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
+            with Image.open(file) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(
+                        f"{file}: {image.width} x {image.height} pixels is more than read_image takes "
+                        f"({MAX_PIXELS:,}). Use predict_huge, or cut it into pieces."
+                    )
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image), file)
+    except FileNotFoundError as error:
+        raise DataError(f"{file}: no such file.") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{file}: is a folder, not a photograph.") from error
+    except UnidentifiedImageError as error:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(
+            f"{file}: not an image, or a kind that is not read here. Save it as one of {kinds}."
+        ) from error
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        raise DataError(f"{file}: can't be decoded ({error}). The file is damaged or cut short.") from error
+
+
+def write_image(path: str | os.PathLike[str], image: RgbImage, *, quality: int = 95) -> None:
+    """Write an RGB (H, W, 3) or grey (H, W) uint8 image, aside first and then renamed into place.
+
+    Args:
+        path: the suffix chooses the format (``.png`` and ``.tif`` are lossless).
+        image: RGB uint8 (H, W, 3), or uint8 (H, W) for a mask.
+        quality: JPEG and WebP quality, 1 to 100.
+
+    Raises:
+        DataError: wrong dtype or shape, an unknown suffix, a full disk, or a folder that can't be written.
+    """
+    file = Path(path)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise DataError(
+            f"{file}: an image to write must be uint8 of shape (H, W, 3) or (H, W); "
+            f"received {image.dtype} of shape {image.shape}."
+        )
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
+        raise DataError(f"{file}: unknown suffix '{file.suffix}'. Known: {', '.join(sorted(IMAGE_SUFFIXES))}.")
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    options = {"quality": quality} if file.suffix.lower() in {".jpg", ".jpeg", ".webp"} else {}
+    if file.suffix.lower() in {".tif", ".tiff"}:
+        options = {"compression": "tiff_deflate"}  # type: ignore[dict-item]
+    with written_aside(file) as aside:
+        picture.save(aside, format=Image.registered_extensions()[file.suffix.lower()], **options)
+
+
+class written_aside:
+    """Context manager: write to a neighbour file, renamed over ``path`` only if all went well.
+
+    A crash, a kill or a full disk leaves the old file or none, never half a file that looks whole.
+
+    Raises:
+        DataError: the folder can't be written or the disk is full.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def __enter__(self) -> Path:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._aside = self.path.parent / f".aside-{uuid.uuid4().hex[:12]}{self.path.suffix}"
+            self._aside.open("xb").close()
+        except OSError as error:
+            raise DataError(_cannot_write(self.path, error)) from error
+        return self._aside
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is None:
+            try:
+                self._aside.replace(self.path)
+                return
+            except OSError as replace_error:
+                error = replace_error
+        self._aside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise DataError(_cannot_write(self.path, error)) from error
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return every image file under ``folder``, sorted by path; hidden files and folders are left out.
+
+    Raises:
+        DataError: the folder does not exist, or holds no image.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder.")
+    found = sorted(_walk_images(root))
+    if not found:
+        raise DataError(
+            f"{root}: no photograph found in it or below it. Looked for {', '.join(sorted(IMAGE_SUFFIXES))}."
+        )
+    return found
+
+
+def _walk_images(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(folder, name)
+
+
+def _to_rgb(image: Image.Image, file: Path) -> RgbImage:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return _sixteen_bit_to_rgb(image, file)
+    if image.mode == "F":
+        raise DataError(
+            f"{file}: floating-point pixels have no known range. Save it as an 8-bit or 16-bit image."
+        )
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, rgba)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _sixteen_bit_to_rgb(image: Image.Image, file: Path) -> RgbImage:
+    values = np.asarray(image).astype(np.int64)  # (H, W)
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError(f"{file}: 32-bit pixels have no known range. Save it as an 8-bit or 16-bit image.")
+    tags = getattr(image, "tag_v2", {})
+    stated_max = tags.get(281)  # TIFF MaxSampleValue: a 12-bit camera in a 16-bit file says 4095
+    top = stated_max[0] if isinstance(stated_max, tuple) else stated_max
+    top = int(top) if top and int(top) > 255 else 65535
+    grey = np.clip((values * 255 + top // 2) // top, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return (
+        f"{path}: can't be written ({error.strerror or error}). Check the folder's rights and the free space."
+    )

@@ -1,0 +1,1 @@
+"""Running a student: numpy, OpenCV, Pillow and ONNX Runtime; never torch."""

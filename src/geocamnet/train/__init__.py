@@ -1,0 +1,1 @@
+"""Training: PyTorch, read top to bottom in pipeline order. Importing this package imports no torch."""
