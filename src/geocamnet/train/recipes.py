@@ -5,7 +5,7 @@ A recipe file (TOML) holds a table a step, named as the command: ``[prepare]``, 
 written into every run. Importing this file imports no torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -74,3 +74,138 @@ class PrepareRecipe:
     jpeg_quality: int = 95
     seed: int = 0
     workers: int = 0
+
+
+@dataclass(frozen=True)
+class AugmentRecipe:
+    """What a training photograph may look like: a thin section has no up, and a slide no fixed lamp.
+
+    Attributes:
+        turns: quarter turns and flips, all eight alike likely.
+        scale: crops are taken at 1/scale to scale times the size of the training crop.
+        stain: strength of the colour cast and of the change in saturation, 0 to 1.
+        light: strength of the change in brightness, contrast and gamma, 0 to 1.
+        focus: chance of a blur as of a lens out of focus.
+        noise: chance of a camera's noise.
+        burn_in: chance that a scale bar or frame line is drawn in, so that neither can tell the class.
+    """
+
+    turns: bool = True
+    scale: float = 1.33
+    stain: float = 0.3
+    light: float = 0.3
+    focus: float = 0.2
+    noise: float = 0.2
+    burn_in: float = 0.15
+
+
+@dataclass(frozen=True)
+class FitRecipe:
+    """What fitting a teacher and fitting a student have in common.
+
+    Attributes:
+        weights: where the trunk starts: ``none``, ``imagenet`` (downloaded), a ``.safetensors`` or ``.pth`` state
+            dict, or a RUN folder.
+        image_px: long side of the photograph as the network sees it; it travels in the model file.
+        crop_px: side of the square training crop.
+        epochs: passes over the training photographs.
+        batch_size: photographs a step and process.
+        accumulate: steps added up before the weights move.
+        lr: peak learning rate of AdamW, after warm-up, before the cosine.
+        weight_decay: of AdamW, on everything but biases and normalisation.
+        warmup: share of all steps over which the learning rate rises.
+        label_smoothing: share of the label spread over all classes.
+        labels: ``single`` (softmax), ``multi`` (sigmoid), or as the data have them.
+        balance: for long-tailed classes: ``sampler`` shows each class equally often, ``logit_adjust`` adds
+            the log prior in training (Menon et al. 2021, arXiv 2007.07314).
+        ema: decay a step of the averaged weights that are judged and kept; 0 for none.
+        fold: train on all folds but two (see `index.use_fold`); None takes the split column.
+        augment: what a training photograph may look like.
+        precision: ``bf16`` where there is a GPU, else ``fp32``; or one of them by name.
+        devices, nodes: processes on a machine (GPUs where there are any), and machines.
+        workers: loading processes per training process; -1 chooses.
+        cache_mb: decoded photographs kept in memory, per loading process.
+        seed: fixes initial weights, order and augmentation.
+    """
+
+    weights: str = "none"
+    image_px: int = 320
+    crop_px: int = 224
+    epochs: int = 30
+    batch_size: int = 32
+    accumulate: int = 1
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    labels: Literal["auto", "single", "multi"] = "auto"
+    balance: Literal["none", "sampler", "logit_adjust"] = "none"
+    ema: float = 0.0
+    fold: int | None = None
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    workers: int = -1
+    cache_mb: int = 1024
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainRecipe(FitRecipe):
+    """How the teacher is trained.
+
+    Attributes:
+        backbone: any timm network that ends in average pooling and one linear layer.
+        output_stride: pixels per cell of its class maps: 32, or 16 or 8 where the network can.
+    """
+
+    backbone: str = "resnet101"
+    output_stride: int = 32
+
+
+@dataclass(frozen=True)
+class CamRecipe:
+    """How a teacher's heatmaps are extracted.
+
+    Attributes:
+        method: ``cam`` is exact and needs no gradient; the others go through torchcam, for comparison.
+        shard: photographs per stored file; a killed run loses at most one shard.
+    """
+
+    method: Literal["cam", "gradcam", "gradcampp", "xgradcam", "layercam"] = "cam"
+    shard: int = 256
+
+
+@dataclass(frozen=True)
+class DistilRecipe(FitRecipe):
+    """How a student is distilled.
+
+    Attributes:
+        backbone: the trunk; with the default the student has fewer than 800,000 parameters.
+        output_stride: pixels per cell of the student's class maps.
+        classes: ``union`` adds the data set's own classes to the teacher's; ``teacher`` keeps to the teacher's
+            and treats other labels as unknown.
+        label_weight: of the cross-entropy with known labels.
+        logit_weight: of the teacher's logits.
+        logit_loss: ``kl`` (Hinton et al. 2015), ``dkd`` (Zhao et al. 2022) or ``dist`` (Huang et al. 2022).
+        temperature: that softens both logits.
+        map_weight: of the teacher's class maps (CAT-KD, Guo et al. 2023).
+        map_cells: side of the grid on which class maps are compared; 0 takes the teacher's own.
+        teacher_maps: ``stored`` maps are cropped with the photograph; ``online`` runs the teacher on the very
+            crop the student sees (Beyer et al. 2022, arXiv 2106.05237).
+    """
+
+    backbone: str = "mobilenetv3_small_075"
+    output_stride: int = 16
+    lr: float = 2e-3
+    epochs: int = 60
+    label_smoothing: float = 0.0
+    classes: Literal["union", "teacher"] = "union"
+    label_weight: float = 1.0
+    logit_weight: float = 1.0
+    logit_loss: Literal["kl", "dkd", "dist"] = "kl"
+    temperature: float = 4.0
+    map_weight: float = 1.0
+    map_cells: int = 0
+    teacher_maps: Literal["stored", "online"] = "stored"

@@ -1,0 +1,134 @@
+"""One geometry for image and class maps together, and the lamp, lens and burnt-in marks for the image alone."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from geocamnet.train.recipes import AugmentRecipe
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A square crop, then a flip, then quarter turns; lengths as shares of the image, so that it fits any raster.
+
+    Attributes:
+        top, left, height, width: of the crop, 0 to 1.
+        flip: mirror left to right, before turning.
+        turns: quarter turns counter-clockwise, 0 to 3.
+    """
+
+    top: float = 0.0
+    left: float = 0.0
+    height: float = 1.0
+    width: float = 1.0
+    flip: bool = False
+    turns: int = 0
+
+
+def draw_geometry(shape_hw: tuple[int, int], crop_px: int, recipe: AugmentRecipe, rng: np.random.Generator) -> Geometry:
+    """Draw a random crop of about ``crop_px`` inside an image, never beyond it, and one of its eight attitudes."""
+    height, width = shape_hw
+    scale = float(np.exp(rng.uniform(-1, 1) * np.log(recipe.scale)))
+    side = min(crop_px / scale, height, width)
+    top, left = rng.uniform(0, height - side), rng.uniform(0, width - side)
+    attitude = int(rng.integers(8)) if recipe.turns else 0
+    return Geometry(top / height, left / width, side / height, side / width, attitude >= 4, attitude % 4)
+
+
+def crop_image(image: NDArray[np.uint8], geometry: Geometry, size_px: int) -> NDArray[np.uint8]:
+    """Cut the crop out of an RGB uint8 (H, W, 3) image and bring it to (size_px, size_px, 3)."""
+    height, width = image.shape[:2]
+    top, left = round(geometry.top * height), round(geometry.left * width)
+    bottom = max(top + 1, round((geometry.top + geometry.height) * height))
+    right = max(left + 1, round((geometry.left + geometry.width) * width))
+    piece = image[top:bottom, left:right]
+    shrinks = piece.shape[0] > size_px
+    piece = cv2.resize(piece, (size_px, size_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if geometry.flip:
+        piece = piece[:, ::-1]
+    return np.ascontiguousarray(np.rot90(piece, geometry.turns))
+
+
+def crop_maps(maps: Tensor, geometry: Geometry, cells: int) -> Tensor:
+    """Cut the same crop out of class maps.
+
+    Args:
+        maps: float (C, h, w), on any raster of the same image.
+        geometry: the one the image was cropped with.
+        cells: side of the result.
+
+    Returns:
+        float (C, cells, cells): the mean of the map over each cell of the crop, by bilinear samples.
+    """
+    # Two samples a side and cell, averaged: a crop larger than the raster's cells is not aliased.
+    steps = (torch.arange(2 * cells, dtype=maps.dtype) + 0.5) / (2 * cells)
+    ys = (geometry.top + geometry.height * steps) * 2 - 1
+    xs = (geometry.left + geometry.width * steps) * 2 - 1
+    grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], dim=-1)  # (2n, 2n, xy)
+    piece = F.grid_sample(maps[None], grid[None], padding_mode="border", align_corners=False)  # (1, C, 2n, 2n)
+    piece = F.avg_pool2d(piece, 2)[0]
+    if geometry.flip:
+        piece = piece.flip(-1)
+    return torch.rot90(piece, geometry.turns, dims=(-2, -1)).contiguous()
+
+
+def change_light(image: NDArray[np.uint8], recipe: AugmentRecipe, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change lamp, stain, focus, noise and burnt-in marks of an RGB uint8 (H, W, 3) image; its shape stays."""
+    values = np.arange(256, dtype=np.float32) / 255
+    gamma = np.exp(rng.normal(0, 0.5 * recipe.light))
+    contrast, brightness = np.exp(rng.normal(0, 0.5 * recipe.light)), rng.normal(0, 0.3 * recipe.light)
+    curve = np.clip((values**gamma - 0.5) * contrast + 0.5 + brightness, 0, 1)
+    cast = np.exp(rng.normal(0, 0.3 * recipe.stain, size=3))
+    table = np.clip(curve[:, None] * cast * 255, 0, 255).astype(np.uint8)  # (256, 3)
+    image = cv2.LUT(image, table[None])
+    if recipe.stain:
+        grey = image.mean(axis=2, keepdims=True)
+        colour = np.clip(1 + rng.normal(0, recipe.stain), 0, 2)
+        image = np.clip(grey + (image - grey) * colour, 0, 255).astype(np.uint8)
+    if rng.random() < recipe.focus:
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6)))
+    if rng.random() < recipe.noise:
+        grain = rng.normal(0, rng.uniform(2, 12), size=image.shape)
+        image = np.clip(image + grain, 0, 255).astype(np.uint8)
+    if rng.random() < recipe.burn_in:
+        image = _burn_in(image, rng)
+    return np.ascontiguousarray(image)
+
+
+def _burn_in(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw a frame line or a scale bar, black or white: the marks that real photographs carry."""
+    image = image.copy()
+    height, width = image.shape[:2]
+    ink = int(rng.choice([0, 255]))
+    if rng.random() < 0.5:
+        depth = int(rng.integers(1, max(2, height // 20)))
+        view = np.rot90(image, int(rng.integers(4)))  # any of the four edges, drawn through the view
+        view[:depth] = ink
+        return image
+    length, depth = int(width * rng.uniform(0.1, 0.4)), int(max(1, height * rng.uniform(0.01, 0.04)))
+    top, left = int(rng.integers(0, height - depth)), int(rng.integers(0, max(1, width - length)))
+    image[top : top + depth, left : left + length] = ink
+    return image
+
+
+def scale_long_side(image: Tensor, long_side_px: int) -> Tensor:
+    """Scale a float (B, 3, H, W) image so that its long side has ``long_side_px``, as the model file does.
+
+    Bilinear, antialiased when shrinking; sides are rounded half up, never below 1.
+    """
+    size_hw = scaled_size_hw(tuple(image.shape[-2:]), long_side_px)
+    if size_hw == tuple(image.shape[-2:]):
+        return image
+    return F.interpolate(image, size_hw, mode="bilinear", antialias=True, align_corners=False)
+
+
+def scaled_size_hw(shape_hw: tuple[int, ...], long_side_px: int) -> tuple[int, int]:
+    """Return (H, W) after scaling the long side to ``long_side_px``."""
+    height, width = shape_hw
+    scale = long_side_px / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))

@@ -1,0 +1,199 @@
+"""A teacher's class activation maps of every photograph and class, raw, stored compactly."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from geocamnet.errors import DataError, ModelError, missing_extra, unknown_name
+from geocamnet.images import written_aside
+from geocamnet.train.augment import scaled_size_hw
+from geocamnet.train.dataset import PhotographDataset, SameSizeBatches
+from geocamnet.train.index import IndexRow, read_index
+from geocamnet.train.recipes import CamRecipe
+from geocamnet.train.runs import load_network, write_json
+from geocamnet.train.teacher import Teacher
+
+_TORCHCAM = {"gradcam": "GradCAM", "gradcampp": "GradCAMpp", "xgradcam": "XGradCAM", "layercam": "LayerCAM"}
+
+
+class StoredMaps:
+    """Logits and class maps of a data set's photographs, as a teacher gave them.
+
+    Held in memory as float16: 22 classes of 10 x 7 cells are 3 kB a photograph.
+
+    Args:
+        folder: as `extract` left it.
+
+    Raises:
+        DataError: no stored maps there, or not all of them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        file = folder / "maps.json"
+        if not file.is_file():
+            raise DataError(f"{folder}: no stored maps. Make them with: geocamnet cam DATA RUN")
+        about = json.loads(file.read_text(encoding="utf-8"))
+        self.classes: tuple[str, ...] = tuple(about["classes"])
+        self.method: str = about["method"]
+        self._maps: dict[str, NDArray[np.float16]] = {}
+        self._logits: dict[str, NDArray[np.float32]] = {}
+        for number in range(about["shards"]):
+            with np.load(folder / f"{number:05d}.npz") as shard:
+                for position, name in enumerate(shard["images"].tolist()):
+                    self._maps[name] = shard[f"maps_{position}"]
+                    self._logits[name] = shard["logits"][position]
+
+    def logits(self, image: str) -> NDArray[np.float32]:
+        """Return the (T,) logits of a photograph, named as in the index."""
+        return self._logits[self._checked(image)]
+
+    def class_maps(self, image: str) -> NDArray[np.float16]:
+        """Return the (T, h, w) raw class maps of a photograph."""
+        return self._maps[self._checked(image)]
+
+    def _checked(self, image: str) -> str:
+        if image not in self._maps:
+            raise DataError(f"No stored map of {image}. Make them again with: geocamnet cam DATA RUN --overwrite")
+        return image
+
+
+def maps_folder(run: Path, rows: Sequence[IndexRow]) -> Path:
+    """Return where RUN keeps its maps of a data set, told apart by the photographs' names and hashes."""
+    text = "\n".join(f"{row.image} {row.sha256}" for row in rows)
+    return run / "cam" / hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def extract(
+    data: Path,
+    run: Path,
+    recipe: CamRecipe,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Store the teacher's logits and class maps of every photograph of DATA, of every split.
+
+    Photographs are stored a shard at a time, so memory does not grow, and a second call goes on where a
+    killed one stopped.
+
+    Args:
+        data: the data set; it need not be the one the teacher was trained on, and needs no labels.
+        run: the teacher's run.
+        recipe: the method and the size of a shard.
+        overwrite: make maps again that are there.
+        on_progress: called with photographs done and photographs in all.
+
+    Returns:
+        The folder of the maps, for `StoredMaps`.
+
+    Raises:
+        ModelError: RUN is not a finished teacher.
+        DataError: DATA is not a data set.
+    """
+    network, card = load_network(run)
+    if not isinstance(network, Teacher):
+        raise ModelError(f"{run}: is a student's run; maps are taken from a teacher's. Run geocamnet train first.")
+    rows = read_index(data)
+    folder = maps_folder(run, rows)
+    about: dict[str, Any] = {"classes": list(card.class_names), "method": recipe.method, "shard": recipe.shard}
+    about_file = folder / "started.json"
+    if overwrite or (about_file.is_file() and json.loads(about_file.read_text(encoding="utf-8")) != about):
+        for old in folder.glob("*"):
+            old.unlink()
+    write_json(about_file, about)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    shards = [range(start, min(start + recipe.shard, len(rows))) for start in range(0, len(rows), recipe.shard)]
+    for number, shard in enumerate(shards):
+        file = folder / f"{number:05d}.npz"
+        if not file.is_file():
+            _store_shard(file, data, [rows[one] for one in shard], network, card.long_side_px, recipe.method, device)
+        if on_progress:
+            on_progress(shard[-1] + 1, len(rows))
+    write_json(folder / "maps.json", {**about, "shards": len(shards)})
+    return folder
+
+
+def _store_shard(
+    file: Path,
+    data: Path,
+    rows: Sequence[IndexRow],
+    network: Teacher,
+    image_px: int | None,
+    method: str,
+    device: torch.device,
+) -> None:
+    if image_px is None:
+        raise ModelError("The teacher's card has no long_side_px.")
+    dataset = PhotographDataset(data, rows, classes=(), image_px=image_px)
+    sizes = [scaled_size_hw((row.height_px, row.width_px), image_px) for row in rows]
+    loader = DataLoader(dataset, batch_sampler=SameSizeBatches(sizes, batch_size=8))
+    arrays: dict[str, NDArray[Any]] = {"images": np.array([row.image for row in rows])}
+    logits = np.zeros((len(rows), network.class_bias.numel()), np.float32)
+    for batch in loader:
+        images = batch["image"].to(device)
+        batch_logits, maps = class_maps(network, images, method=method)
+        for position, one in enumerate(batch["row"].tolist()):
+            logits[one] = batch_logits[position].float().cpu().numpy()
+            arrays[f"maps_{one}"] = maps[position].half().cpu().numpy()  # (C, h, w)
+    with written_aside(file) as aside, aside.open("wb") as stream:
+        np.savez_compressed(stream, logits=logits, **arrays)  # type: ignore[arg-type]
+
+
+def class_maps(network: Teacher, images: Tensor, *, method: str = "cam") -> tuple[Tensor, Tensor]:
+    """Return logits (B, C) and class maps (B, C, h, w) by the exact method or, for comparison, a gradient one.
+
+    The exact maps are one einsum (see `Teacher`). The others run backward once per class: Grad-CAM (Selvaraju et
+    al. 2017, arXiv 1610.02391), Grad-CAM++ (Chattopadhyay et al. 2018, 1710.11063), XGrad-CAM (Fu et al. 2020,
+    2008.02312), LayerCAM (Jiang et al. 2021, 10.1109/TIP.2021.3089943), all on the last features, not normalised.
+
+    Args:
+        network: a teacher, in evaluation mode.
+        images: float RGB in [0, 1], (B, 3, H, W).
+        method: ``cam``, ``gradcam``, ``gradcampp``, ``xgradcam`` or ``layercam``.
+
+    Raises:
+        ModelError: an unknown method.
+    """
+    if method == "cam":
+        with torch.inference_mode():
+            logits, maps = network(images)
+        return logits, maps
+    if method not in _TORCHCAM:
+        raise ModelError(unknown_name("method", method, ("cam", *_TORCHCAM)))
+    try:
+        from torchcam import methods
+    except ImportError as error:
+        raise ModelError(missing_extra("torchcam", "train")) from error
+    tapped = _Tapped(network)
+    classes = int(network.class_bias.numel())
+    maps = []
+    with getattr(methods, _TORCHCAM[method])(tapped, target_layer="tap") as extractor:
+        for one in range(classes):
+            tapped.zero_grad(set_to_none=True)
+            logits = tapped(images.clone().requires_grad_(True))
+            maps.append(extractor(one, logits, normalized=False)[0].detach())  # (B, h, w)
+    return logits.detach(), torch.stack(maps, dim=1)
+
+
+class _Tapped(nn.Module):
+    """A teacher with a named layer after its last features, where torchcam can hook in whatever the backbone."""
+
+    def __init__(self, network: Teacher) -> None:
+        super().__init__()
+        self.network = network
+        self.tap = nn.Identity()
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        trunk = self.network.trunk
+        features = self.tap(trunk.forward_features((images - self.network.mean) / self.network.std))
+        return trunk.get_classifier()(features.mean(dim=(2, 3)))

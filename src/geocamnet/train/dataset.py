@@ -1,0 +1,189 @@
+"""From the index to batches: photographs, labels and stored teacher maps, the same for the same seed."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from geocamnet.images import read_image
+from geocamnet.train import augment
+from geocamnet.train.index import IndexRow
+from geocamnet.train.recipes import AugmentRecipe
+
+
+class MapSource(Protocol):
+    """Where a teacher's stored logits and class maps come from (see `cam.StoredMaps`)."""
+
+    def logits(self, image: str) -> NDArray[np.float32]:
+        """Return (C,) logits of a photograph."""
+        ...
+
+    def class_maps(self, image: str) -> NDArray[np.float32]:
+        """Return (C, h, w) class maps of a photograph."""
+        ...
+
+
+class PhotographDataset(Dataset):
+    """Photographs of an index, as float RGB in [0, 1].
+
+    An item's key is ``epoch * len(rows) + row``: augmentation is drawn from (seed, epoch, row) alone, so a
+    run that was stopped and resumed, or loaded by other workers, sees the very same crops.
+
+    Args:
+        data: the data set folder.
+        rows: photographs of it.
+        classes: names, in the order of the network's outputs; other labels count as unknown.
+        image_px: long side at which the network sees a photograph.
+        crop_px: side of the random square crop, None for the whole photograph.
+        recipe: how crops are varied; not used for whole photographs.
+        seed: of the augmentation.
+        maps: the teacher's stored maps, cropped with the photograph.
+        map_cells: side of the cropped maps' raster.
+        cache_mb: decoded photographs kept in memory.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        rows: Sequence[IndexRow],
+        *,
+        classes: Sequence[str],
+        image_px: int,
+        crop_px: int | None = None,
+        recipe: AugmentRecipe | None = None,
+        seed: int = 0,
+        maps: MapSource | None = None,
+        map_cells: int = 7,
+        cache_mb: int = 0,
+    ) -> None:
+        self.data, self.rows, self.classes = data, tuple(rows), tuple(classes)
+        self.image_px, self.crop_px, self.recipe, self.seed = image_px, crop_px, recipe, seed
+        self.maps, self.map_cells = maps, map_cells
+        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._cache_left = cache_mb * 2**20
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def target(self, number: int) -> NDArray[np.float32]:
+        """Return the (C,) 0/1 labels of a row; all 0 where none is known."""
+        labels = self.rows[number].labels
+        return np.array([name in labels for name in self.classes], dtype=np.float32)
+
+    def known(self, number: int) -> bool:
+        """Return whether a row has a label and the network every one of its labels."""
+        labels = self.rows[number].labels
+        return bool(labels) and all(label in self.classes for label in labels)
+
+    def __getitem__(self, key: int) -> dict[str, Tensor]:
+        epoch, number = divmod(int(key), len(self.rows))
+        image = self._read(number)
+        item = {
+            "row": torch.tensor(number),
+            "target": torch.from_numpy(self.target(number)),  # (C,)
+            "known": torch.tensor(self.known(number)),
+        }
+        if self.crop_px is not None:
+            rng = np.random.default_rng((self.seed, epoch, number))
+            recipe = self.recipe or AugmentRecipe()
+            geometry = augment.draw_geometry(image.shape[:2], self.crop_px, recipe, rng)
+            image = augment.change_light(augment.crop_image(image, geometry, self.crop_px), recipe, rng)
+            if self.maps is not None:
+                name = self.rows[number].image
+                stored = torch.from_numpy(self.maps.class_maps(name).astype(np.float32))
+                item["teacher_maps"] = augment.crop_maps(stored, geometry, self.map_cells)  # (T, n, n)
+                item["teacher_logits"] = torch.from_numpy(self.maps.logits(name).astype(np.float32))  # (T,)
+        item["image"] = torch.from_numpy(image).permute(2, 0, 1).float().div(255)  # (3, H, W)
+        return item
+
+    def _read(self, number: int) -> NDArray[np.uint8]:
+        if number in self._cache:
+            return self._cache[number]
+        image = torch.from_numpy(read_image(self.data / self.rows[number].image)).permute(2, 0, 1)[None]
+        scaled = augment.scale_long_side(image.float(), self.image_px)
+        pixels = scaled[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
+        pixels = np.ascontiguousarray(pixels)
+        if pixels.nbytes <= self._cache_left:
+            self._cache[number] = pixels
+            self._cache_left -= pixels.nbytes
+        return pixels
+
+
+class TrainingSampler(Sampler[int]):
+    """Keys of one epoch's training items, shuffled or balanced, cut into equal parts for several processes.
+
+    Args:
+        count: photographs.
+        seed: of the order.
+        weights: (count,) how often each is wanted; None shows each once.
+        rank, world: this process and how many there are.
+    """
+
+    def __init__(
+        self, count: int, *, seed: int, weights: NDArray[np.float64] | None = None, rank: int = 0, world: int = 1
+    ) -> None:
+        self.count, self.seed, self.weights, self.rank, self.world = count, seed, weights, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the trainer calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.count // self.world)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.seed, 7, self.epoch))
+        if self.weights is None:
+            order = rng.permutation(self.count)
+        else:
+            order = rng.choice(self.count, size=self.count, p=self.weights / self.weights.sum())
+        order = np.resize(order, len(self) * self.world)  # the last few are shown twice, not left out
+        return iter((self.epoch * self.count + order[self.rank :: self.world]).tolist())
+
+
+class SameSizeBatches(Sampler[list[int]]):
+    """Batches of whole photographs of one size, so that nothing is padded or distorted when judged.
+
+    Args:
+        sizes_hw: (H, W) of each photograph as the network sees it.
+        batch_size: at most so many in a batch.
+        rank, world: this process and how many there are.
+    """
+
+    def __init__(self, sizes_hw: Sequence[tuple[int, int]], *, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number in range(rank, len(sizes_hw), world):
+            groups.setdefault(sizes_hw[number], []).append(number)
+        self.batches = [
+            group[start : start + batch_size] for group in groups.values() for start in range(0, len(group), batch_size)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+
+def balanced_weights(targets: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return (N,) sampling weights that show every class equally often.
+
+    A photograph of several classes counts for its rarest; one without a known label keeps its fair share.
+
+    Args:
+        targets: (N, C) 0/1 labels.
+        known: (N,) whether the label is known.
+    """
+    counts = np.maximum(targets[known].sum(axis=0), 1)  # (C,)
+    rarity = (targets / counts).max(axis=1)  # (N,)
+    weights = np.ones(len(targets), dtype=np.float64)
+    if known.any():
+        weights[known] = rarity[known] / rarity[known].mean()
+    return weights

@@ -1,0 +1,132 @@
+"""What a student can learn from a teacher: its logits and its class maps. Each loss with its paper."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from geocamnet.errors import ModelError, unknown_name
+
+LOGIT_LOSSES = ("kl", "dkd", "dist")
+
+
+def logit_loss(
+    student: Tensor, teacher: Tensor, *, kind: str, temperature: float, targets: Tensor | None = None
+) -> Tensor:
+    """Return the loss between two sets of logits.
+
+    Args:
+        student, teacher: (B, C) logits.
+        kind: ``kl``, ``dkd`` or ``dist``.
+        temperature: that softens both.
+        targets: (B,) class ids that ``dkd`` sets apart; the teacher's own answer where None.
+
+    Raises:
+        ModelError: an unknown kind.
+    """
+    if kind == "kl":
+        return kl(student, teacher, temperature=temperature)
+    if kind == "dkd":
+        return dkd(student, teacher, teacher.argmax(1) if targets is None else targets, temperature=temperature)
+    if kind == "dist":
+        return dist(student, teacher, temperature=temperature)
+    raise ModelError(unknown_name("logit loss", kind, LOGIT_LOSSES))
+
+
+def kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
+    """Return ``T^2 KL(softmax(t/T) || softmax(s/T))`` (Hinton et al. 2015, arXiv 1503.02531).
+
+    Args:
+        student, teacher: (B, C) logits s and t.
+        temperature: T; T^2 keeps the gradient's size as T grows.
+    """
+    return temperature**2 * F.kl_div(
+        F.log_softmax(student / temperature, dim=1),
+        F.log_softmax(teacher / temperature, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+
+
+def kl_sigmoid(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
+    """Return the same for several labels: the mean over classes of ``T^2 KL`` between Bernoulli variables."""
+    soft = torch.sigmoid(teacher / temperature)
+    entropy = F.binary_cross_entropy(soft, soft)
+    cross = F.binary_cross_entropy_with_logits(student / temperature, soft)
+    return temperature**2 * (cross - entropy)
+
+
+def dkd(
+    student: Tensor,
+    teacher: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float = 4.0,
+    alpha: float = 1.0,
+    beta: float = 4.0,
+) -> Tensor:
+    """Return decoupled distillation, ``T^2 (alpha TCKD + beta NCKD)`` (Zhao et al. 2022, arXiv 2203.08679).
+
+    TCKD is the KL between (target, all others) probabilities; NCKD the KL between the distributions over
+    the other classes alone, which plain KL weights down by the teacher's confidence.
+
+    Args:
+        student, teacher: (B, C) logits.
+        targets: (B,) class ids.
+        temperature: T.
+        alpha, beta: weights of the two parts; the paper's are 1 and up to 8.
+    """
+    hot = F.one_hot(targets, student.shape[1]).bool()
+    parts = []
+    for logits in (student, teacher):
+        log_p = F.log_softmax(logits / temperature, dim=1)
+        log_target = log_p[hot]  # (B,)
+        log_rest = torch.logsumexp(log_p.masked_fill(hot, -torch.inf), dim=1)  # (B,)
+        others = log_p[~hot].view(len(logits), -1)  # (B, C - 1)
+        parts.append((torch.stack([log_target, log_rest], dim=1), F.log_softmax(others, dim=1)))
+    (student_pair, student_others), (teacher_pair, teacher_others) = parts
+    tckd = F.kl_div(student_pair, teacher_pair, reduction="batchmean", log_target=True)
+    nckd = F.kl_div(student_others, teacher_others, reduction="batchmean", log_target=True)
+    return temperature**2 * (alpha * tckd + beta * nckd)
+
+
+def dist(
+    student: Tensor, teacher: Tensor, *, temperature: float = 4.0, beta: float = 1.0, gamma: float = 1.0
+) -> Tensor:
+    """Return DIST, ``beta (1 - r_between) + gamma (1 - r_within)`` (Huang et al. 2022, arXiv 2205.10536).
+
+    r are Pearson correlations of the softened probabilities: between the classes of one photograph, and
+    within one class over the photographs of the batch. Made for a teacher much stronger than its student.
+
+    Args:
+        student, teacher: (B, C) logits.
+        temperature: that softens both.
+        beta, gamma: weights of the two parts.
+    """
+    s = F.softmax(student / temperature, dim=1)
+    t = F.softmax(teacher / temperature, dim=1)
+    between = 1 - _pearson(s, t).mean()
+    within = 1 - _pearson(s.T, t.T).mean() if len(s) > 1 else between.new_zeros(())
+    return temperature**2 * (beta * between + gamma * within)
+
+
+def map_loss(student: Tensor, teacher: Tensor, *, cells: int = 0) -> Tensor:
+    """Return CAT-KD, the distance between class maps of *all* classes (Guo et al. 2023, CVPR, CAT-KD eq. 6).
+
+    ``mean_c || P(S_c) / ||P(S_c)|| - P(T_c) / ||P(T_c)|| ||^2``, with P the average pooling to a coarse grid.
+    Normalising leaves each map's pattern and takes its strength, which the logits carry.
+
+    Args:
+        student: (B, C, h, w) class maps.
+        teacher: (B, C, h', w') class maps of the same crops and classes.
+        cells: side of the grid; 0 takes the teacher's.
+    """
+    size = (cells, cells) if cells else (teacher.shape[-2], teacher.shape[-1])
+    s = F.normalize(F.adaptive_avg_pool2d(student, size).flatten(2), dim=2)  # (B, C, n)
+    t = F.normalize(F.adaptive_avg_pool2d(teacher, size).flatten(2), dim=2)
+    return (s - t).square().sum(dim=2).mean()
+
+
+def _pearson(a: Tensor, b: Tensor) -> Tensor:
+    """Return the (N,) correlations between the rows of two (N, M) matrices."""
+    a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
+    return F.cosine_similarity(a, b, dim=1, eps=1e-8)

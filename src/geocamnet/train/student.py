@@ -1,0 +1,101 @@
+"""The student: a MobileNetV3-Small trunk whose class maps are the classifier, in fewer than 800,000 parameters."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from geocamnet.errors import ModelError
+from geocamnet.train.teacher import Evidence, normalisation_buffers
+from geocamnet.train.weights import read_weights, start_from
+
+MAX_PARAMETERS = 800_000
+
+
+class Student(nn.Module):
+    """MobileNetV3-Small (Howard et al. 2019, arXiv 1905.02244) that ends in a 1x1 convolution and a spatial mean.
+
+    The convolution's C channels are the class maps; their means plus a bias are the logits. So the map *is* the
+    classifier: exact, without gradients, and a plain output in every runtime it is exported to.
+
+    Args:
+        classes: number of classes C.
+        backbone: a timm MobileNetV3 (``mobilenetv3_small_075``: 573,480 parameters before the head).
+        output_stride: pixels per cell of the class maps; 16 dilates the last stage instead of striding.
+        pretrained: download the trunk's published weights.
+
+    Raises:
+        ModelError: an unknown backbone, or one with more than 800,000 parameters.
+    """
+
+    trunk: Any  # a timm network: its methods are not in its type
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        backbone: str = "mobilenetv3_small_075",
+        output_stride: int = 16,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        try:
+            self.trunk = timm.create_model(
+                backbone, features_only=True, out_indices=(-1,), output_stride=output_stride, pretrained=pretrained
+            )
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise ModelError(
+                f"The student's backbone '{backbone}' at output stride {output_stride} can't be made ({error}). "
+                "Use mobilenetv3_small_075 or mobilenetv3_small_050 at 32, 16 or 8."
+            ) from error
+        self.mean, self.std = normalisation_buffers(self.trunk, self)
+        self.head = nn.Conv2d(self.trunk.feature_info.channels()[-1], classes, kernel_size=1, bias=False)
+        self.class_bias = nn.Parameter(torch.zeros(classes))
+        nn.init.normal_(self.head.weight, std=0.02)
+        if (count := count_parameters(self)) >= MAX_PARAMETERS:
+            raise ModelError(
+                f"A student of '{backbone}' with {classes} classes has {count:,} parameters; the limit is "
+                f"{MAX_PARAMETERS:,}. Use mobilenetv3_small_075 or a smaller trunk."
+            )
+
+    def forward(self, images: Tensor) -> Evidence:
+        """Name and map photographs.
+
+        Args:
+            images: float RGB in [0, 1], (B, 3, H, W).
+
+        Returns:
+            Logits (B, C) and raw class maps (B, C, H / stride, W / stride), without the bias.
+        """
+        features = self.trunk((images - self.mean) / self.std)[-1]  # (B, K, h, w)
+        class_maps = self.head(features)  # (B, C, h, w)
+        return Evidence(class_maps.mean(dim=(2, 3)) + self.class_bias, class_maps)
+
+
+def make_student(
+    classes: int, *, backbone: str = "mobilenetv3_small_075", weights: str = "none", output_stride: int = 16
+) -> Student:
+    """Make a student and give its trunk its starting weights.
+
+    Args:
+        classes: number of classes.
+        backbone: name of the trunk.
+        weights: ``none``, ``imagenet``, or the path of a student's run or of timm's state dict.
+        output_stride: pixels per cell of the class maps.
+    """
+    student = Student(classes, backbone=backbone, output_stride=output_stride, pretrained=weights == "imagenet")
+    if weights not in ("none", "imagenet"):
+        tensors = read_weights(Path(weights))
+        if not any(name.startswith("trunk.") for name in tensors):
+            tensors = {f"trunk.{name}": value for name, value in tensors.items()}
+        start_from(student, tensors, what=weights, head=("head.", "class_bias", "mean", "std"))
+    return student
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of trained parameters; normalisation statistics are not parameters."""
+    return sum(one.numel() for one in network.parameters())

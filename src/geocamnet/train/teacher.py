@@ -1,0 +1,139 @@
+"""The teacher: ResNet101, or any timm backbone that ends in average pooling and one linear layer."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from geocamnet.errors import ModelError, unknown_name
+from geocamnet.train.weights import read_weights, start_from
+
+
+class Evidence(NamedTuple):
+    """What every network here gives: logits (B, C), and class maps (B, C, h, w) whose mean + bias they are."""
+
+    logits: Tensor
+    class_maps: Tensor
+
+
+class Teacher(nn.Module):
+    """A deep classifier whose class activation maps are exact and need no gradient.
+
+    With features A (B, K, h, w), average pooling and a linear layer W (C, K), b (C,), Zhou et al. 2016
+    (arXiv 1512.04150) give ``M_c(y, x) = sum_k W[c, k] A_k(y, x)``, and ``mean(M_c) + b_c`` is the logit.
+
+    Args:
+        backbone: name of a timm network.
+        classes: number of classes C.
+        output_stride: pixels per cell of the class maps.
+        pretrained: download the published weights.
+
+    Raises:
+        ModelError: an unknown backbone, or one that does not end in average pooling and one linear layer.
+    """
+
+    trunk: Any  # a timm network: its methods are not in its type
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: str, classes: int, *, output_stride: int = 32, pretrained: bool = False) -> None:
+        super().__init__()
+        self.trunk = _create(backbone, classes, output_stride, pretrained)
+        self.mean, self.std = normalisation_buffers(self.trunk, self)
+        self._check_ends_in_linear(backbone)
+
+    def forward(self, images: Tensor) -> Evidence:
+        """Name and map photographs.
+
+        Args:
+            images: float RGB in [0, 1], (B, 3, H, W).
+
+        Returns:
+            Logits (B, C) and raw class maps (B, C, h, w), without the bias.
+        """
+        features = self.trunk.forward_features((images - self.mean) / self.std)  # (B, K, h, w)
+        linear = self.trunk.get_classifier()
+        class_maps = torch.einsum("bkhw,ck->bchw", features, linear.weight)
+        return Evidence(class_maps.mean(dim=(2, 3)) + linear.bias, class_maps)
+
+    @property
+    def class_bias(self) -> Tensor:
+        """The bias b (C,) of the linear layer."""
+        return self.trunk.get_classifier().bias
+
+    def _check_ends_in_linear(self, backbone: str) -> None:
+        linear = self.trunk.get_classifier()
+        if isinstance(linear, nn.Linear) and linear.bias is not None:
+            was_training = self.training
+            self.eval()
+            # Trained weights or not, the two ways to the logit agree only if nothing but a mean lies between.
+            with torch.no_grad():
+                images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+                features = self.trunk.forward_features(images)
+                if features.ndim == 4:
+                    through_maps = torch.einsum("bkhw,ck->bc", features, linear.weight) / (
+                        features.shape[2] * features.shape[3]
+                    )
+                    direct = self.trunk(images) - linear.bias
+                    if torch.allclose(direct, through_maps, atol=1e-4, rtol=1e-3):
+                        self.train(was_training)
+                        return
+        raise ModelError(
+            f"Backbone '{backbone}' does not end in average pooling and one linear layer, so its class activation "
+            "maps would not be exact. ResNets, RegNets, DenseNets and EfficientNets do."
+        )
+
+
+def make_teacher(backbone: str, classes: int, *, weights: str = "none", output_stride: int = 32) -> Teacher:
+    """Make a teacher and give it its starting weights.
+
+    Args:
+        backbone: name of a timm network.
+        classes: number of classes.
+        weights: ``none``, ``imagenet``, or the path of a state dict (torchvision's ResNet names are timm's) or run.
+        output_stride: pixels per cell of the class maps.
+    """
+    teacher = Teacher(backbone, classes, output_stride=output_stride, pretrained=weights == "imagenet")
+    if weights not in ("none", "imagenet"):
+        tensors = read_weights(Path(weights))
+        if not any(name.startswith("trunk.") for name in tensors):
+            tensors = {f"trunk.{name}": value for name, value in tensors.items()}
+        head = ("mean", "std", f"trunk.{classifier_name(teacher.trunk)}.")
+        start_from(teacher, tensors, what=weights, head=head)
+    return teacher
+
+
+def classifier_name(trunk: Any) -> str:
+    """Return the name of a timm network's linear layer (``fc``, ``classifier``, ``head.fc``)."""
+    linear = trunk.get_classifier()
+    return next(name for name, module in trunk.named_modules() if module is linear)
+
+
+def normalisation_buffers(trunk: Any, owner: nn.Module) -> tuple[Tensor, Tensor]:
+    """Register the mean and std a trunk's published weights expect as buffers (1, 3, 1, 1) of ``owner``."""
+    config = trunk.pretrained_cfg
+    for name in ("mean", "std"):
+        values = torch.tensor(config.get(name) or (0.5, 0.5, 0.5), dtype=torch.float32)
+        owner.register_buffer(name, values.view(1, 3, 1, 1))
+    return owner.mean, owner.std  # type: ignore[return-value]
+
+
+def _create(backbone: str, classes: int, output_stride: int, pretrained: bool) -> nn.Module:
+    if backbone not in timm.list_models():
+        similar = timm.list_models(f"*{backbone[:6]}*")[:12] or ["resnet101", "resnet50", "efficientnet_b0"]
+        raise ModelError(unknown_name("backbone", backbone, similar))
+    options: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
+    try:
+        return timm.create_model(backbone, pretrained=pretrained, num_classes=classes, **options)
+    except TypeError as error:
+        raise ModelError(f"Backbone '{backbone}' has no output stride {output_stride}; use 32.") from error
+    except Exception as error:  # a download fails in as many ways as there are networks
+        if not pretrained:
+            raise
+        raise ModelError(
+            f"The published weights of '{backbone}' could not be downloaded ({error}). On a machine with a network, "
+            f"save them with: torch.save(timm.create_model('{backbone}', pretrained=True).state_dict(), 'w.pth'), "
+            "then give --weights w.pth"
+        ) from error
