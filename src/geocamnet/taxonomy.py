@@ -6,6 +6,7 @@ need no entry here: a data set's classes come from its labels, and only colour a
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from geocamnet.errors import DataError, unknown_name
 
@@ -108,13 +109,7 @@ CLASSES: tuple[RockClass, ...] = (
         ("foamy", "foam dolomite", "spongiostromata", "foamed", "泡沫"),
     ),
     RockClass(
-        10,
-        "fracture",
-        "Fracture",
-        "裂缝",
-        "pores_and_fractures",
-        (213, 62, 79),
-        ("fractures", "crack", "vein", "裂隙"),
+        10, "fracture", "Fracture", "裂缝", "pores_and_fractures", (213, 62, 79), ("fractures", "crack", "vein", "裂隙")
     ),
     RockClass(
         11,
@@ -162,13 +157,7 @@ CLASSES: tuple[RockClass, ...] = (
         ("medium limestone", "medium-crystal limestone"),
     ),
     RockClass(
-        16,
-        "oncolite",
-        "Oncolite",
-        "核形石岩",
-        "grains",
-        (255, 127, 14),
-        ("oncoid", "oncolitic", "oncoids", "核形石"),
+        16, "oncolite", "Oncolite", "核形石岩", "grains", (255, 127, 14), ("oncoid", "oncolitic", "oncoids", "核形石")
     ),
     RockClass(
         17,
@@ -180,13 +169,7 @@ CLASSES: tuple[RockClass, ...] = (
         ("ooid", "ooids", "oolitic", "oolites", "oolitic limestone", "oolitic dolomite", "鲕粒"),
     ),
     RockClass(
-        18,
-        "siliceous",
-        "Siliceous",
-        "硅质岩",
-        "other",
-        (127, 127, 127),
-        ("chert", "silica", "silicious", "硅质"),
+        18, "siliceous", "Siliceous", "硅质岩", "other", (127, 127, 127), ("chert", "silica", "silicious", "硅质")
     ),
     RockClass(
         19,
@@ -241,7 +224,8 @@ def canonical_name(name: str) -> str:
     A known alias becomes the class's own name (``"Ooids"`` gives ``"oolite"``); any other name is kept, so
     that users bring classes of their own: ``"Argillaceous Limestone"`` gives ``"argillaceous_limestone"``.
     """
-    words = name.strip().lower().replace("-", " ").replace("_", " ").split()
+    # NFKC: the same letters may come as one code or two (names from a Mac), or full-width from a Chinese keyboard.
+    words = normalize("NFKC", name).strip().lower().replace("-", " ").replace("_", " ").split()
     spaced = " ".join(words)
     return _BY_SPELLING.get(spaced, "_".join(words))
 
