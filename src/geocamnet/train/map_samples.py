@@ -1,0 +1,190 @@
+"""Photographs with the truth of their pixels, out of a DATA folder: its masks, or mosaics where it has none."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from geocamnet.card import ModelCard
+from geocamnet.errors import DataError
+from geocamnet.images import read_image
+from geocamnet.train.index import IndexRow
+from geocamnet.train.localise import OTHER, Heatmap, HeatmapOf, Predict, Sample, localise
+from geocamnet.train.mosaics import mosaics
+
+# More than these tell nothing more, and take minutes: evenly spaced ones are taken.
+MOST_MASKS = 300
+MOSAICS_TEST, MOSAICS_VAL = 120, 60
+CELL_PX = (64, 512)
+
+ReadRow = Callable[[IndexRow], NDArray[np.uint8]]
+
+
+def judge_heatmaps(
+    predict: Predict,
+    card: ModelCard,
+    rows_val: Sequence[IndexRow],
+    rows_test: Sequence[IndexRow],
+    *,
+    data: Path,
+    read_row: ReadRow,
+    untrained: Predict | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the localisation table of a model on a data set's masks, or on mosaics of its photographs.
+
+    Methods beside the heatmaps as shipped (``model``): ``model_texture``, refined with texture; where a photograph
+    has one label ``model_softmax``, ``softmax_c (M_c + b_c) / T`` in every cell; ``untrained``, the network before
+    training, stretched to [0, 1] for each map (which favours it).
+
+    Args:
+        predict, card: the model.
+        rows_val: photographs to choose thresholds on.
+        rows_test: photographs to report on, of other sections.
+        data: the DATA folder.
+        read_row: reads a row's photograph at the model's scale.
+        untrained: the same network with random weights, where there is one.
+        seed: of the mosaics.
+
+    Returns:
+        What `localise` returns, with ``"kind"``: ``"masks"`` or ``"mosaics"``.
+
+    Raises:
+        DataError: neither masks nor mosaics can be had in both sets.
+    """
+    names = card.class_names
+    masked_val, masked_test = _with_mask(rows_val), _with_mask(rows_test)
+    methods = _methods(predict, card, untrained)
+    shipped = methods.pop("model")
+    if masked_val and masked_test:
+        val = mask_samples(data, masked_val, names, read_row=read_row)
+        test = mask_samples(data, masked_test, names, read_row=read_row)
+        return {"kind": "masks", **localise(val, test, shipped, names, others=methods)}
+    by_class = [_by_class(rows, names) for rows in (rows_val, rows_test)]
+    common = sorted(c for c in by_class[0] if c in by_class[1])
+    if len(common) < 2:
+        raise DataError(
+            "No masks, and mosaics need two classes with photographs in both splits; "
+            f"found {len(common)}: {', '.join(names[c] for c in common) or 'none'}."
+        )
+    sides = [max(row.width_px, row.height_px) for row in rows_test]
+    # Half a photograph's long side: a mosaic is then seen at the very scale of a photograph.
+    cell_px = int(np.clip(round(median(sides) / 2), *CELL_PX))
+    readers = [{c: [_reader(row, read_row) for row in found[c]] for c in common} for found in by_class]
+    table = localise(
+        mosaics(readers[0], cell_px=cell_px, n=MOSAICS_VAL, seed=seed + 1),
+        mosaics(readers[1], cell_px=cell_px, n=MOSAICS_TEST, seed=seed),
+        shipped,
+        names,
+        others=methods,
+    )
+    return {"kind": "mosaics", "cell_px": cell_px, "brightness_equalised": True, **table}
+
+
+def mask_samples(
+    data: Path, rows: Sequence[IndexRow], class_names: Sequence[str], *, read_row: ReadRow
+) -> Iterator[Sample]:
+    """Yield the photographs of ``rows`` with their masks, mask values translated to the model's classes.
+
+    ``masks.json`` beside the masks says what the values mean. A class that the model does not know becomes
+    "scored, but none of the model's"; 0 stays "not scored".
+
+    Raises:
+        DataError: no masks.json, a value it does not name, a mask that does not fit its photograph.
+    """
+    for row in _with_mask(rows):
+        path = data / row.mask
+        table = _value_table(path.parent / "masks.json", class_names)
+        channels = read_image(path)
+        if (channels != channels[..., :1]).any():
+            raise DataError(f"{path}: a mask must be a grey 8-bit image of class numbers; this one has colours.")
+        if channels.max() >= len(table):
+            raise DataError(f"{path}: holds the value {channels.max()}, but masks.json names {len(table) - 1} classes.")
+        mask = table[channels[..., 0]]
+        if mask.shape != (row.height_px, row.width_px):
+            raise DataError(
+                f"{path}: a mask of {mask.shape[1]} x {mask.shape[0]} px for a photograph of "
+                f"{row.width_px} x {row.height_px} px."
+            )
+        image = read_row(row)
+        if image.shape[:2] != mask.shape:  # the photograph was brought to the model's um_per_px
+            mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        present = (int(value) - 1 for value in np.unique(mask) if value not in (0, OTHER))
+        yield Sample(image, mask, tuple(present))
+
+
+def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> dict[str, HeatmapOf]:
+    from geocamnet.runtime.heatmap import enhance, resize_heatmap, scale_maps
+
+    latest: list[Any] = [None, None]  # one prediction serves all methods of a sample
+
+    def class_maps(sample: Sample) -> NDArray[np.float32]:
+        if latest[0] is not sample:
+            latest[:] = [sample, np.asarray(predict(sample.image)[1], np.float32)]
+        maps: NDArray[np.float32] = latest[1]
+        return maps
+
+    def shipped(sample: Sample) -> NDArray[np.float32]:
+        return scale_maps(class_maps(sample), card)
+
+    def with_texture(sample: Sample) -> Mapping[int, Heatmap]:
+        scaled, shape_hw = shipped(sample), sample.mask.shape
+        return {
+            c: enhance(resize_heatmap(scaled[c], shape_hw), sample.image, texture=card.texture) for c in sample.labels
+        }
+
+    def softmax(sample: Sample) -> NDArray[np.float32]:
+        logits = (class_maps(sample) + np.reshape(card.class_bias, (-1, 1, 1))) / card.temperature
+        weights = np.exp(logits - logits.max(axis=0))
+        return np.asarray(weights / weights.sum(axis=0), np.float32)
+
+    methods: dict[str, HeatmapOf] = {"model": shipped, "model_texture": with_texture}
+    if card.labels == "single":
+        methods["model_softmax"] = softmax
+    if untrained is not None:
+        methods["untrained"] = _stretched(untrained)
+    return methods
+
+
+def _stretched(predict: Predict) -> HeatmapOf:
+    def heatmap_of(sample: Sample) -> NDArray[np.float32]:
+        maps = np.asarray(predict(sample.image)[1], np.float32)
+        low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+        return (maps - low) / np.maximum(high - low, 1e-12)
+
+    return heatmap_of
+
+
+def _with_mask(rows: Sequence[IndexRow]) -> list[IndexRow]:
+    masked = [row for row in rows if row.mask]
+    step = max(1.0, len(masked) / MOST_MASKS)
+    return [masked[int(i * step)] for i in range(min(len(masked), MOST_MASKS))]
+
+
+def _by_class(rows: Sequence[IndexRow], class_names: Sequence[str]) -> dict[int, list[IndexRow]]:
+    found: dict[int, list[IndexRow]] = {}
+    for row in rows:
+        if len(row.labels) == 1 and row.labels[0] in class_names:
+            found.setdefault(class_names.index(row.labels[0]), []).append(row)
+    return found
+
+
+def _reader(row: IndexRow, read_row: ReadRow) -> Callable[[], NDArray[np.uint8]]:
+    return lambda: read_row(row)
+
+
+def _value_table(file: Path, class_names: Sequence[str]) -> NDArray[np.uint8]:
+    """Return for each mask value what `Sample.mask` calls it."""
+    if not file.is_file():
+        raise DataError(f'{file}: not there. It must say what mask values mean: {{"classes": ["oolite", …]}}')
+    try:
+        classes = json.loads(file.read_text(encoding="utf-8"))["classes"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(f'{file}: must hold {{"classes": ["oolite", …]}}; it can\'t be read ({error}).') from error
+    known = {name: position + 1 for position, name in enumerate(class_names)}
+    return np.array([0, *(known.get(name, OTHER) for name in classes)], np.uint8)
