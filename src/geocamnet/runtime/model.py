@@ -1,0 +1,351 @@
+"""Open a student (an ONNX file that carries its card) and predict: names, probabilities and class maps."""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from geocamnet.card import METADATA_KEY, ModelCard
+from geocamnet.errors import DataError, ModelError, unknown_name
+from geocamnet.images import MAX_PIXELS, RgbImage
+from geocamnet.runtime.heatmap import resize_heatmap, scale_maps
+
+FloatArray = NDArray[np.float32]
+
+NOT_SURE = "not sure"
+MULTI_LABEL_FROM = 0.5  # a sigmoid at or above it names the class
+_OUTPUTS = ("probabilities", "class_maps")
+_CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors", ".h5", ".pkl"})
+_ERRORS_ONLY = 3  # ONNX Runtime's log severity
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a student says of one photograph.
+
+    Attributes:
+        card: of the model that said it.
+        probabilities: (C,) float32 in [0, 1], calibrated by the card's temperature.
+        class_maps: (C, h, w) float32, raw evidence without the bias: ``mean(M_c) + b_c`` is the logit of
+            class c (Zhou et al. 2016, arXiv 1512.04150).
+        shape_hw: pixels of the photograph given.
+        elapsed_ms: milliseconds the network took.
+    """
+
+    card: ModelCard
+    probabilities: FloatArray
+    class_maps: FloatArray
+    shape_hw: tuple[int, int]
+    elapsed_ms: float
+
+    @property
+    def label(self) -> str | None:
+        """The most probable class, or None for "not sure".
+
+        Not sure is a top probability below the card's ``abstain_below``, or, where a photograph may carry
+        several labels, below 0.5.
+        """
+        best = int(np.argmax(self.probabilities))
+        return self.card.class_names[best] if self.probabilities[best] >= self._sure_from else None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every class named, the most probable first; empty for "not sure", at most one for single labels."""
+        if self.card.labels == "single":
+            return () if self.label is None else (self.label,)
+        return tuple(name for name, probability in self.top(k=0) if probability >= self._sure_from)
+
+    def top(self, k: int = 3) -> list[tuple[str, float]]:
+        """Return the ``k`` most probable classes as (name, probability), best first; 0 returns all."""
+        order = np.argsort(-self.probabilities, kind="stable")[: k or None]
+        return [(self.card.class_names[i], float(self.probabilities[i])) for i in order]
+
+    def heatmap(self, class_name: str | None = None) -> FloatArray:
+        """Return where the evidence for a class lies.
+
+        Args:
+            class_name: None takes the most probable class, sure or not.
+
+        Returns:
+            float32 (H, W) in [0, 1] of the photograph's shape, scaled with the card's ``map_scale`` and never
+            to the photograph's own range: no evidence looks like no evidence.
+
+        Raises:
+            ModelError: the model does not know the class.
+        """
+        return resize_heatmap(self._scaled_map(class_name), self.shape_hw)
+
+    @property
+    def _sure_from(self) -> float:
+        return self.card.abstain_below if self.card.labels == "single" else MULTI_LABEL_FROM
+
+    def _scaled_map(self, class_name: str | None) -> FloatArray:
+        index = int(np.argmax(self.probabilities)) if class_name is None else self.card.class_index(class_name)
+        return scale_maps(self.class_maps, self.card)[index]
+
+
+class Model:
+    """A student, opened with `load`; it may be shared by threads.
+
+    Attributes:
+        card: what the file says of itself.
+        path: the file.
+        sha256: of the whole file.
+    """
+
+    def __init__(self, path: Path, content: bytes, session: ort.InferenceSession, card: ModelCard) -> None:
+        self.path = path
+        self.card = card
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self._session = session
+
+    def __repr__(self) -> str:
+        return f"Model('{self.path}', {len(self.card.classes)} classes, {self.card.parameters:,} parameters)"
+
+    def predict(self, image: RgbImage, *, um_per_px: float | None = None) -> Prediction:
+        """Predict one photograph.
+
+        Args:
+            image: RGB uint8 (H, W, 3) of any size; scaling and normalisation are inside the model file.
+            um_per_px: micrometres a pixel of the photograph, above 0. Where the card states a scale too, the
+                photograph is brought to it first.
+
+        Raises:
+            DataError: not RGB uint8 (H, W, 3), or so narrow that nothing is left of it at the network's scale.
+            ModelError: the network fails or answers with something that is not a number.
+        """
+        check_image(image)
+        scaled = scale_to_card(image, self.card, um_per_px)
+        (prediction,) = self._run(scaled[None], image.shape[:2])
+        return prediction
+
+    def predict_batch(self, images: NDArray[np.uint8]) -> list[Prediction]:
+        """Predict photographs of one size together.
+
+        Args:
+            images: RGB uint8 (N, H, W, 3), already at the network's scale where the card states one.
+
+        Returns:
+            N predictions; ``elapsed_ms`` is the batch's time divided by N.
+
+        Raises:
+            DataError, ModelError: as `predict`.
+        """
+        if not isinstance(images, np.ndarray) or images.ndim != 4:
+            raise DataError(f"A batch must be RGB uint8 (N, H, W, 3); received {_describe(images)}.")
+        if len(images) == 0:
+            return []
+        check_image(images[0])
+        return self._run(images, images.shape[1:3])
+
+    def _run(self, images: NDArray[np.uint8], shape_hw: tuple[int, ...]) -> list[Prediction]:
+        self._check_not_too_narrow(images.shape[1:3])
+        start = time.perf_counter()
+        try:
+            probabilities, class_maps = self._session.run(_OUTPUTS, {"image": np.ascontiguousarray(images)})
+        except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+            raise ModelError(
+                f"{self.path}: the network failed on an image of shape {images.shape[1:]} ({error})."
+            ) from error
+        elapsed_ms = (time.perf_counter() - start) * 1000 / len(images)
+        count = len(self.card.classes)
+        if probabilities.shape != (len(images), count) or class_maps.shape[:2] != (len(images), count):
+            raise ModelError(
+                f"{self.path}: the card names {count} classes, the network answers with probabilities "
+                f"{probabilities.shape} and class maps {class_maps.shape}. Export the model again."
+            )
+        if not (np.isfinite(probabilities).all() and np.isfinite(class_maps).all()):
+            raise ModelError(
+                f"{self.path}: the network answered with NaN or infinity. The weights are damaged or training "
+                "diverged; export another checkpoint."
+            )
+        height, width = int(shape_hw[0]), int(shape_hw[1])
+        return [
+            Prediction(self.card, probabilities[i], class_maps[i], (height, width), elapsed_ms)
+            for i in range(len(images))
+        ]
+
+    def _check_not_too_narrow(self, shape_hw: tuple[int, ...]) -> None:
+        long_side_px = self.card.long_side_px
+        if long_side_px is None:
+            return
+        short, long = min(shape_hw), max(shape_hw)
+        if short * long_side_px < long:  # less than one pixel would be left of the short side
+            raise DataError(
+                f"A photograph {long} px long must be at least {math.ceil(long / long_side_px)} px on its short "
+                f"side, for this model scales the long side to {long_side_px} px; received {short} px. Cut it up."
+            )
+
+
+def load(
+    path: str | os.PathLike[str] | None = None, *, threads: int = 0, providers: Sequence[str] | None = None
+) -> Model:
+    """Open a student.
+
+    Args:
+        path: an ``.onnx`` file written by ``geocamnet export``; None opens the bundled student.
+        threads: of ONNX Runtime inside one prediction; 0 lets it choose.
+        providers: ONNX Runtime's execution providers, the preferred first, such as
+            ``["CUDAExecutionProvider", "CPUExecutionProvider"]``; None computes on the CPU, which is there on
+            every machine and gives the same numbers everywhere.
+
+    Raises:
+        ModelError: no such file, not a model, a model without its card, outputs other than the contract's, or
+            a provider that is not installed.
+    """
+    if threads < 0:
+        raise ModelError(f"threads must be 0 (choose) or more; received {threads}.")
+    file = bundled_student() if path is None else Path(path)
+    content = _read(file)
+    session = _open_session(file, content, threads, providers)
+    metadata = session.get_modelmeta().custom_metadata_map
+    if METADATA_KEY not in metadata:
+        raise ModelError(
+            f"{file}: an ONNX file without a GeoCAMNet card (metadata key '{METADATA_KEY}'). Make one that "
+            "carries its card with: geocamnet export RUN MODEL.onnx"
+        )
+    try:
+        card = ModelCard.from_json(metadata[METADATA_KEY])
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from error
+    _check_contract(file, session, card)
+    return Model(file, content, session, card)
+
+
+def bundled_student() -> Path:
+    """Return the path of the student that comes with the package.
+
+    Raises:
+        ModelError: none is bundled.
+    """
+    file = Path(str(resources.files("geocamnet.runtime"))) / "weights" / "student.onnx"
+    if not file.is_file():
+        raise ModelError(
+            "No student is bundled with this installation. Name a model file (--model MODEL.onnx, or "
+            'load("MODEL.onnx")), or make one: geocamnet train, geocamnet distil, geocamnet export.'
+        )
+    return file
+
+
+def check_image(image: object) -> None:
+    """Check that ``image`` is RGB uint8 (H, W, 3) with at least one pixel.
+
+    Raises:
+        DataError: it is not.
+    """
+    if (
+        not isinstance(image, np.ndarray)
+        or image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or image.size == 0
+    ):
+        hint = " Values from 0 to 1 must be multiplied by 255." if "float" in _describe(image) else ""
+        raise DataError(
+            f"A photograph must be RGB uint8 (H, W, 3), as read_image gives it; received {_describe(image)}.{hint}"
+        )
+
+
+def scale_to_card(image: RgbImage, card: ModelCard, um_per_px: float | None) -> RgbImage:
+    """Return the photograph at the card's micrometres a pixel, or as it is where either scale is unknown.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        card: its ``um_per_px`` is the scale wanted.
+        um_per_px: of the photograph.
+
+    Raises:
+        DataError: ``um_per_px`` is not above 0, or so large that the scaled photograph would not fit.
+    """
+    if um_per_px is None:
+        return image
+    if not (math.isfinite(um_per_px) and um_per_px > 0):
+        raise DataError(f"um_per_px (micrometres a pixel) must be above 0; received {um_per_px}.")
+    if card.um_per_px is None:
+        return image
+    factor = um_per_px / card.um_per_px
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    if height * width > MAX_PIXELS:
+        raise DataError(
+            f"At {um_per_px} um a pixel the photograph is {factor:.0f} times coarser than the model expects "
+            f"({card.um_per_px} um a pixel) and would have to be enlarged to {width} x {height} px. Check um_per_px."
+        )
+    if (height, width) == image.shape[:2]:
+        return image
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    resized: Any = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=how)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def _read(file: Path) -> bytes:
+    if file.suffix.lower() in _CHECKPOINT_SUFFIXES:
+        raise ModelError(
+            f"{file}: a training checkpoint; the runtime opens .onnx files only. Make one from the run folder "
+            "with: geocamnet export RUN MODEL.onnx"
+        )
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"{file}: no such model file. Check the path.") from error
+    except IsADirectoryError as error:
+        raise ModelError(
+            f"{file}: a folder, not a model file. From a run folder make one with: geocamnet export {file} MODEL.onnx"
+        ) from error
+    except OSError as error:
+        raise ModelError(f"{file}: can't be read ({error.strerror or error}).") from error
+    if content.startswith(b"version https://git-lfs"):
+        raise ModelError(f"{file}: a Git LFS pointer, not the model itself. Fetch it with: git lfs pull")
+    return content
+
+
+def _open_session(file: Path, content: bytes, threads: int, providers: Sequence[str] | None) -> ort.InferenceSession:
+    wanted = list(providers) if providers else ["CPUExecutionProvider"]
+    installed = ort.get_available_providers()
+    for name in wanted:
+        if name not in installed:
+            raise ModelError(unknown_name("execution provider", name, installed))
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        # From memory: ONNX Runtime opens paths in ways of its own, and one file is all there may be.
+        return ort.InferenceSession(content, options, providers=wanted)
+    except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+        raise ModelError(
+            f"{file}: not an ONNX model that can be opened ({error}). The file is damaged, cut short or of "
+            "another kind; export it again with: geocamnet export RUN MODEL.onnx"
+        ) from error
+
+
+def _check_contract(file: Path, session: ort.InferenceSession, card: ModelCard) -> None:
+    again = "Export it again with: geocamnet export RUN MODEL.onnx"
+    inputs = [(one.name, one.type) for one in session.get_inputs()]
+    if inputs != [("image", "tensor(uint8)")]:
+        raise ModelError(f"{file}: must have one input, 'image' of uint8; it has {inputs}. {again}")
+    outputs = {one.name: one for one in session.get_outputs()}
+    if missing := [name for name in _OUTPUTS if name not in outputs]:
+        raise ModelError(f"{file}: the output '{missing[0]}' is missing; it has {', '.join(outputs)}. {again}")
+    for name, dims in (("probabilities", 2), ("class_maps", 4)):
+        shape = outputs[name].shape
+        if outputs[name].type != "tensor(float)" or len(shape) != dims:
+            raise ModelError(
+                f"{file}: '{name}' must be float32 with {dims} axes; it is {outputs[name].type} {shape}. {again}"
+            )
+        if isinstance(shape[1], int) and shape[1] != len(card.classes):
+            raise ModelError(f"{file}: the card names {len(card.classes)} classes, '{name}' has {shape[1]}. {again}")
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    return type(value).__name__

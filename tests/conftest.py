@@ -1,0 +1,160 @@
+"""Fixtures that every test may use: a tiny valid student and drawn photographs.
+
+The student is three convolution filters that like red, green and blue; so a photograph's colour says what it must
+answer, and where. Heavy packages are imported inside the fixtures.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from geocamnet.card import METADATA_KEY, ClassCard, ModelCard
+from geocamnet.runtime.model import Model, load
+
+# Machines that run tests are shared: no example is late, and fewer of them find what there is to find.
+settings.register_profile("geocamnet", deadline=None, max_examples=40)
+settings.load_profile("geocamnet")
+
+# The colour each class of the tiny student likes; 'oolite' is red, 'foam' green, 'vug' blue.
+CLASS_COLOURS = {"oolite": (255, 0, 0), "foam": (0, 255, 0), "vug": (0, 0, 255)}
+GAIN = 8.0
+
+
+@pytest.fixture(scope="session")
+def tiny_card() -> ModelCard:
+    """Return the card of the tiny student: 64 px long side, stride 4."""
+    return ModelCard(
+        name="tiny",
+        classes=tuple(ClassCard(name, name.capitalize(), colour) for name, colour in CLASS_COLOURS.items()),
+        labels="single",
+        architecture="three colour filters",
+        parameters=3 * 3 * 4 * 4 + 3,
+        map_stride=4,
+        long_side_px=64,
+        um_per_px=None,
+        map_scale=(GAIN, GAIN, GAIN),
+        class_bias=(0.1, 0.0, -0.1),
+        temperature=2.0,
+        abstain_below=0.4,
+        data={"name": "drawn colours"},
+    )
+
+
+def save_student(
+    path: Path,
+    card: ModelCard,
+    *,
+    card_text: str | None = None,
+    drop_output: str | None = None,
+    outputs: int | None = None,
+    nan: bool = False,
+    with_card: bool = True,
+    input_name: str = "image",
+) -> Path:
+    """Write an ONNX student of colour filters that obeys the contract, or breaks it as asked."""
+    onnx = pytest.importorskip("onnx", reason="writing the tiny student needs onnx: pip install 'geocamnet[train]'")
+    from onnx import TensorProto, helper, numpy_helper
+
+    stride, count = card.map_stride, outputs or len(card.classes)
+    weights = np.full((count, 3, stride, stride), -0.5, np.float32)
+    for own in range(count):
+        weights[own, own % 3] = 1.0
+    weights *= GAIN / stride**2
+    bias = np.zeros((1, count), np.float32)
+    bias[0, : len(card.class_bias)] = card.class_bias[:count]
+    constants = {
+        "weights": weights,
+        "bias": bias,
+        "temperature": np.float32(card.temperature),
+        "white": np.float32(np.nan if nan else 255.0),
+        "sizes": np.array([card.long_side_px or 1] * 2, np.int64),
+        "none_f": np.zeros(0, np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", [input_name], ["float_nhwc"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float_nhwc"], ["float_nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Div", ["float_nchw", "white"], ["unit"]),
+    ]
+    scaled = "unit"
+    if card.long_side_px is not None:
+        scaled = "scaled"
+        nodes.append(
+            helper.make_node(
+                "Resize",
+                ["unit", "", "", "sizes"],
+                [scaled],
+                mode="linear",
+                antialias=1,
+                axes=[2, 3],
+                keep_aspect_ratio_policy="not_larger",
+            )
+        )
+    nodes += [
+        helper.make_node("Conv", [scaled, "weights"], ["class_maps"], strides=[stride] * 2, auto_pad="SAME_UPPER"),
+        helper.make_node("ReduceMean", ["class_maps", "axes"], ["means"], keepdims=0),
+        helper.make_node("Add", ["means", "bias"], ["logits"]),
+        helper.make_node("Div", ["logits", "temperature"], ["cooled"]),
+        helper.make_node(*_activation(card.labels)),
+    ]
+    constants["axes"] = np.array([2, 3], np.int64)
+    declared = {
+        "probabilities": helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", count]),
+        "class_maps": helper.make_tensor_value_info("class_maps", TensorProto.FLOAT, ["n", count, "map_h", "map_w"]),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "tiny_student",
+        [helper.make_tensor_value_info(input_name, TensorProto.UINT8, ["n", "height", "width", 3])],
+        [value for name, value in declared.items() if name != drop_output],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    if with_card:
+        helper.set_model_props(model, {METADATA_KEY: card_text or card.to_json()})
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _activation(labels: str) -> tuple[str, list[str], list[str]]:
+    return ("Softmax" if labels == "single" else "Sigmoid", ["cooled"], ["probabilities"])
+
+
+@pytest.fixture(scope="session")
+def make_student() -> Callable[..., Path]:
+    """Return `save_student`: (path, card, options) writes a model file and returns its path."""
+    return save_student
+
+
+@pytest.fixture(scope="session")
+def student_file(tmp_path_factory: pytest.TempPathFactory, tiny_card: ModelCard) -> Path:
+    """Return the path of the tiny student's model file."""
+    return save_student(tmp_path_factory.mktemp("model") / "tiny.onnx", tiny_card)
+
+
+@pytest.fixture(scope="session")
+def student(student_file: Path) -> Model:
+    """Return the tiny student, opened."""
+    return load(student_file, threads=1)
+
+
+@pytest.fixture(scope="session")
+def paint() -> Callable[..., Any]:
+    """Return a function (shape_hw, left, right) that paints a photograph of two halves, with faint grain."""
+    return paint_halves
+
+
+def paint_halves(
+    shape_hw: tuple[int, int], left: str, right: str | None = None, *, seed: int = 0
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Paint RGB uint8 (H, W, 3): the left half in the colour of one class, the right half in another's."""
+    height, width = shape_hw
+    image = np.empty((height, width, 3), np.float64)
+    image[:] = CLASS_COLOURS[left]
+    image[:, width // 2 :] = CLASS_COLOURS[right or left]
+    grain = np.random.default_rng(seed).normal(0, 6, image.shape)
+    return np.clip(image * 0.7 + 30 + grain, 0, 255).astype(np.uint8)

@@ -1,0 +1,151 @@
+"""The model card: what a model file says of itself, read back equal or refused with a reason."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geocamnet.card import FORMAT, ClassCard, ModelCard, TextureCard
+from geocamnet.errors import ModelError
+
+
+def changed(card: ModelCard, **values: object) -> str:
+    """Return the card's JSON with some values changed; None removes the key."""
+    content = json.loads(card.to_json())
+    content.update(values)
+    return json.dumps({key: value for key, value in content.items() if value != "remove"})
+
+
+def test_a_card_survives_its_round_trip(tiny_card):
+    full = replace(
+        tiny_card,
+        labels="multi",
+        long_side_px=None,
+        um_per_px=1.25,
+        texture=TextureCard(levels=8, window_px=21, low=3.5, high=250.0),
+        precision="int8",
+        licence="Apache-2.0",
+        attribution="葡萄花边, Sichuan",
+        data={"name": "drawn", "sections_known": True, "photographs": {"train": 3}},
+        metrics={"accuracy": 0.75},
+        recipe={"train": {"epochs": 3}},
+        teacher={"architecture": "resnet101"},
+        created="2025-01-01T00:00:00Z",
+        version="0.1.0",
+        sha256="ab" * 32,
+    )
+    assert ModelCard.from_json(full.to_json()) == full
+
+
+names = st.text(min_size=1, max_size=8)
+positive = st.floats(1e-6, 1e6)
+
+
+@given(
+    classes=st.lists(st.tuples(names, names, positive, st.floats(-1e6, 1e6)), min_size=1, max_size=5),
+    temperature=positive,
+)
+def test_any_card_survives_its_round_trip(classes, temperature):
+    card = ModelCard(
+        name="any",
+        classes=tuple(ClassCard(name, title, (1, 2, 3)) for name, title, _, _ in classes),
+        labels="single",
+        architecture="",
+        parameters=1,
+        map_stride=16,
+        long_side_px=224,
+        um_per_px=None,
+        map_scale=tuple(one[2] for one in classes),
+        class_bias=tuple(one[3] for one in classes),
+        temperature=temperature,
+    )
+    assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_colours_and_constants_come_back_as_tuples(tiny_card):
+    card = ModelCard.from_json(tiny_card.to_json())
+    assert card.classes[0].colour_rgb == (255, 0, 0)
+    assert isinstance(card.map_scale, tuple)
+    assert isinstance(card.texture, TextureCard)
+
+
+def test_a_card_without_texture_takes_the_defaults(tiny_card):
+    assert ModelCard.from_json(changed(tiny_card, texture="remove")).texture == TextureCard()
+
+
+def test_an_unknown_key_is_named_and_the_known_ones_are_listed(tiny_card):
+    with pytest.raises(ModelError, match=r"'temprature'.*temperature.*Did you mean 'temperature'"):
+        ModelCard.from_json(changed(tiny_card, temprature=1.0))
+
+
+@pytest.mark.parametrize("key", ["name", "classes", "map_scale", "class_bias", "labels", "long_side_px"])
+def test_a_missing_key_is_named(tiny_card, key):
+    with pytest.raises(ModelError, match=f"not complete.*{key}"):
+        ModelCard.from_json(changed(tiny_card, **{key: "remove"}))
+
+
+@pytest.mark.parametrize("other", [FORMAT + 1, 0, None, "remove"])
+def test_another_format_says_what_to_do(tiny_card, other):
+    with pytest.raises(ModelError, match="Upgrade geocamnet"):
+        ModelCard.from_json(changed(tiny_card, format=other))
+
+
+def test_a_newer_card_is_refused_for_its_format_before_its_new_keys(tiny_card):
+    with pytest.raises(ModelError, match=f"format {FORMAT + 1}"):
+        ModelCard.from_json(changed(tiny_card, format=FORMAT + 1, something_new=1))
+
+
+@pytest.mark.parametrize("text", ["", "{", "geocamnet", '{"name": }'])
+def test_text_that_is_not_json_is_refused(text):
+    with pytest.raises(ModelError, match="not JSON"):
+        ModelCard.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"card"'])
+def test_json_that_is_no_object_is_refused(text):
+    with pytest.raises(ModelError, match="JSON object"):
+        ModelCard.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"classes": [{"name": "oolite"}]},
+        {"classes": 3},
+        {"classes": ["oolite"]},
+        {"texture": {"windows_px": 3}},
+        {"map_scale": ["wide", 1, 1]},
+        {"class_bias": 0.5},
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused(tiny_card, values):
+    with pytest.raises(ModelError, match="not complete"):
+        ModelCard.from_json(changed(tiny_card, **values))
+
+
+@pytest.mark.parametrize("name", ["map_scale", "class_bias"])
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_constants_must_be_as_many_as_the_classes(tiny_card, name, count):
+    with pytest.raises(ModelError, match=f"{name} has {count} values for 3 classes"):
+        replace(tiny_card, **{name: (1.0,) * count})
+
+
+def test_an_unknown_kind_of_labels_lists_the_known(tiny_card):
+    with pytest.raises(ModelError, match=r"'multiple'.*single, multi"):
+        replace(tiny_card, labels="multiple")
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_scale_and_temperature_must_be_above_zero(tiny_card, value):
+    with pytest.raises(ModelError, match="above 0"):
+        replace(tiny_card, temperature=value)
+    with pytest.raises(ModelError, match="above 0"):
+        replace(tiny_card, map_scale=(1.0, value, 1.0))
+
+
+def test_class_index_finds_every_class_and_lists_them_for_an_unknown_one(tiny_card):
+    assert [tiny_card.class_index(name) for name in tiny_card.class_names] == [0, 1, 2]
+    with pytest.raises(ModelError, match=r"'oolit'.*oolite, foam, vug.*Did you mean 'oolite'"):
+        tiny_card.class_index("oolit")
