@@ -1,0 +1,241 @@
+"""One photograph: read, cropped, scaled and stored, with its mask, by whichever process gets it."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import astuple, dataclass
+from multiprocessing import connection
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from geocamnet.errors import DataError
+from geocamnet.images import MAX_PIXELS, RgbImage, read_image, write_image
+
+MIN_SIDE_PX = 8  # less shows no texture, and the smallest feature map of a network would be empty
+_POOL_FROM = 24  # photographs; below that, starting processes takes longer than the work
+
+
+@dataclass(frozen=True)
+class StoreJob:
+    """All it takes to store one photograph; two equal jobs store equal files.
+
+    Attributes:
+        raw, data: the folders.
+        path: of the photograph below RAW.
+        image: where to store it below DATA; the suffix chooses the format.
+        um_per_px: micrometres a pixel of the original, None where unknown.
+        crop_px, long_side_px, target_um_per_px, jpeg_quality: of the recipe.
+        mask: path of its mask below RAW, or empty.
+        mask_stored: where to store it below DATA.
+        mask_classes: how many classes masks.json names.
+        size_bytes, mtime_ns: of the original, so that a file replaced meanwhile is read again.
+    """
+
+    raw: str
+    data: str
+    path: str
+    image: str
+    um_per_px: float | None
+    crop_px: int
+    long_side_px: int | None
+    target_um_per_px: float | None
+    jpeg_quality: int
+    mask: str
+    mask_stored: str
+    mask_classes: int
+    size_bytes: int
+    mtime_ns: int
+
+    @property
+    def key(self) -> str:
+        """A hash of everything but where the folders lie."""
+        return hashlib.sha256(repr(astuple(self)[2:]).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What became of one photograph.
+
+    Attributes:
+        path: of the photograph below RAW.
+        skipped: why it is not stored; empty if it is.
+        image: path below DATA.
+        width_px, height_px: as stored.
+        um_per_px: micrometres a pixel as stored, None where unknown.
+        sha256: of the original file.
+        mask: path below DATA, or empty.
+        mask_skipped: why the mask, if it has one, is not stored.
+    """
+
+    path: str
+    skipped: str = ""
+    image: str = ""
+    width_px: int = 0
+    height_px: int = 0
+    um_per_px: float | None = None
+    sha256: str = ""
+    mask: str = ""
+    mask_skipped: str = ""
+
+
+def store_photograph(job: StoreJob) -> Stored:
+    """Read, crop, scale and write one photograph and its mask.
+
+    A photograph that can't be used is no error but a `Stored` with a reason: one bad file among thousands must
+    not stop the rest.
+
+    Raises:
+        DataError: DATA can't be written, or the disk is full.
+    """
+    file = Path(job.raw, job.path)
+    try:
+        sha256 = file_sha256(file)
+        image = read_image(file)
+        size_wh, um_per_px = _stored_size(image.shape[1], image.shape[0], job)
+    except DataError as error:
+        return Stored(job.path, skipped=str(error).removeprefix(f"{file}: "))
+    except OSError as error:
+        return Stored(job.path, skipped=f"can't be read ({error.strerror or error})")
+    mask, mask_skipped = None, ""
+    if job.mask:
+        try:
+            mask = _read_mask(Path(job.raw, job.mask), (image.shape[0], image.shape[1]), job.mask_classes)
+        except DataError as error:
+            mask_skipped = str(error).removeprefix(f"{Path(job.raw, job.mask)}: ")
+    write_image(Path(job.data, job.image), _scaled(_cropped(image, job.crop_px), size_wh), quality=job.jpeg_quality)
+    if mask is not None:
+        mask = cv2.resize(_cropped(mask, job.crop_px), size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+        write_image(Path(job.data, job.mask_stored), mask)
+    return Stored(
+        path=job.path,
+        image=job.image,
+        width_px=size_wh[0],
+        height_px=size_wh[1],
+        um_per_px=um_per_px,
+        sha256=sha256,
+        mask=job.mask_stored if mask is not None else "",
+        mask_skipped=mask_skipped,
+    )
+
+
+def store_all(jobs: Sequence[StoreJob], *, workers: int) -> Generator[Stored, None, None]:
+    """Yield what became of each photograph, in the order in which they are done.
+
+    Args:
+        jobs: what to store.
+        workers: processes; 0 means every core, 1 none beside this one.
+
+    Raises:
+        DataError: DATA can't be written, or a process died.
+    """
+    count = min(workers or _cores(), len(jobs))
+    if count <= 1 or (workers == 0 and len(jobs) < _POOL_FROM):
+        yield from map(store_photograph, jobs)
+        return
+    # spawn: the same on every system, and no half-copied threads of OpenCV as with fork
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker)
+    try:
+        for done in as_completed([pool.submit(store_photograph, job) for job in jobs]):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "A process that reads photographs has died, perhaps for want of memory. Run the same command again with "
+            "--workers 1: what is done is kept. (A script must call prepare below: if __name__ == '__main__')"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def file_sha256(file: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _stored_size(width: int, height: int, job: StoreJob) -> tuple[tuple[int, int], float | None]:
+    # Size (width, height) after cropping and scaling, and the micrometres a pixel there.
+    width, height = width - 2 * job.crop_px, height - 2 * job.crop_px
+    if min(width, height) < MIN_SIDE_PX:
+        size = f"{width + 2 * job.crop_px} x {height + 2 * job.crop_px} px"
+        cropped = f", less {job.crop_px} px at every edge," if job.crop_px else ""
+        raise DataError(f"too small: {size}{cropped} leaves less than {MIN_SIDE_PX} px.")
+    long_side = max(width, height)
+    if job.target_um_per_px is not None:
+        if job.um_per_px is None:
+            raise DataError(
+                "its micrometres a pixel are not known, so it can't be scaled to --um-per-px: state them in the "
+                "manifest's column um_per_px, or for all with --raw-um-per-px."
+            )
+        scale = job.um_per_px / job.target_um_per_px
+    else:
+        scale = job.long_side_px / long_side if job.long_side_px is not None else 1.0
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    if min(size_wh) < MIN_SIDE_PX:
+        raise DataError(f"too narrow: {width} x {height} px become {size_wh[0]} x {size_wh[1]} px when scaled.")
+    if size_wh[0] * size_wh[1] > MAX_PIXELS:
+        raise DataError(
+            f"{width} x {height} px become {size_wh[0]} x {size_wh[1]} px when scaled, more than "
+            f"{MAX_PIXELS:,} in all: check um_per_px."
+        )
+    um_per_px = None if job.um_per_px is None else job.um_per_px * long_side / max(size_wh)
+    return size_wh, um_per_px
+
+
+def _cropped(image: NDArray[np.uint8], crop_px: int) -> NDArray[np.uint8]:
+    return image[crop_px : image.shape[0] - crop_px, crop_px : image.shape[1] - crop_px]
+
+
+def _scaled(image: RgbImage, size_wh: tuple[int, int]) -> RgbImage:
+    if size_wh == (image.shape[1], image.shape[0]):
+        return image
+    shrinks = size_wh[0] < image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, size_wh, interpolation=method), np.uint8)
+
+
+def _read_mask(file: Path, shape_hw: tuple[int, int], classes: int) -> NDArray[np.uint8]:
+    # Masks hold numbers, not colours: read_image would turn a palette's numbers into its colours.
+    try:
+        with Image.open(file) as image:
+            values = np.array(image)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{file}: the mask can't be read ({error}).") from error
+    if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
+        values = values[..., 0]
+    if values.ndim != 2:
+        raise DataError(f"{file}: a mask holds class numbers, one a pixel; this one has colours.")
+    if values.shape != shape_hw:
+        raise DataError(
+            f"{file}: the mask has {values.shape[1]} x {values.shape[0]} px, its photograph "
+            f"{shape_hw[1]} x {shape_hw[0]} px."
+        )
+    if values.min() < 0 or values.max() > classes:
+        raise DataError(f"{file}: the mask holds {values.max()}, but masks.json names {classes} classes.")
+    return values.astype(np.uint8)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets the current ones finish
+    cv2.setNumThreads(1)  # the processes already use every core
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def leave_with_parent() -> None:
+            connection.wait([parent.sentinel])  # a killed parent can't tell its workers, which would wait for ever
+            os._exit(1)
+
+        threading.Thread(target=leave_with_parent, daemon=True).start()
