@@ -119,12 +119,30 @@ def _burn_in(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
 def scale_long_side(image: Tensor, long_side_px: int) -> Tensor:
     """Scale a float (B, 3, H, W) image so that its long side has ``long_side_px``, as the model file does.
 
-    Bilinear, antialiased when shrinking; sides are rounded half up, never below 1.
+    A triangle filter as wide as the shrinking, edge pixels repeated beyond the edge: the ``Resize`` of ONNX
+    with ``antialias=1`` and ``not_larger``. (PyTorch's own antialiasing leaves pixels beyond the edge out, and so
+    differs along the border.) Both axes shrink by the same factor; sides are rounded half up, never below 1.
     """
-    size_hw = scaled_size_hw(tuple(image.shape[-2:]), long_side_px)
-    if size_hw == tuple(image.shape[-2:]):
+    height, width = image.shape[-2:]
+    size_hw = scaled_size_hw((height, width), long_side_px)
+    if size_hw == (height, width):
         return image
-    return F.interpolate(image, size_hw, mode="bilinear", antialias=True, align_corners=False)
+    step = max(height, width) / long_side_px
+    rows = _triangle_weights(height, size_hw[0], step).to(image)  # (h, H)
+    columns = _triangle_weights(width, size_hw[1], step).to(image)  # (w, W)
+    return rows @ (image @ columns.T)  # (B, 3, h, w)
+
+
+def _triangle_weights(old: int, new: int, step: float) -> Tensor:
+    """Return (new, old) weights: each new pixel is a weighted mean of the old ones under its triangle."""
+    reach = max(step, 1.0)
+    centres = (torch.arange(new, dtype=torch.float64) + 0.5) * step - 0.5  # (new,)
+    margin = int(reach) + 2
+    places = torch.arange(-margin, old + margin)
+    weights = (1 - (places[None] - centres[:, None]).abs() / reach).clamp_min(0)  # (new, old + 2 margin)
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    inside = places.clamp(0, old - 1).expand(new, -1)
+    return torch.zeros(new, old, dtype=torch.float64).scatter_add_(1, inside, weights)
 
 
 def scaled_size_hw(shape_hw: tuple[int, ...], long_side_px: int) -> tuple[int, int]:

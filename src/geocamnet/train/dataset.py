@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ from geocamnet.train.recipes import AugmentRecipe
 class MapSource(Protocol):
     """Where a teacher's stored logits and class maps come from (see `cam.StoredMaps`)."""
 
-    def logits(self, image: str) -> NDArray[np.float32]:
+    def logits(self, image: str) -> NDArray[np.floating[Any]]:
         """Return (C,) logits of a photograph."""
         ...
 
-    def class_maps(self, image: str) -> NDArray[np.float32]:
+    def class_maps(self, image: str) -> NDArray[np.floating[Any]]:
         """Return (C, h, w) class maps of a photograph."""
         ...
 

@@ -64,6 +64,8 @@ class Fitting(pl.LightningModule):
         run: the folder that keeps the best weights; None keeps nothing.
     """
 
+    log_prior: Tensor
+
     def __init__(
         self,
         network: Network,
@@ -82,6 +84,8 @@ class Fitting(pl.LightningModule):
             network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema), use_buffers=True
         ) if recipe.ema else None  # fmt: skip
         self.register_buffer("log_prior", torch.from_numpy(np.log(np.maximum(prior, 1e-4))).float(), persistent=False)
+        if self.averaged is not None:
+            self.averaged.requires_grad_(False)
         # In a tuple, so that the teacher's weights are neither trained nor written into every checkpoint.
         self._lessons = (lessons,)
         self.best_score = -1.0

@@ -1,0 +1,225 @@
+"""From a run to one model file: preprocessing and card inside, checked against the network on real photographs."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from geocamnet.card import METADATA_KEY, ModelCard
+from geocamnet.errors import ModelError
+from geocamnet.images import read_image, written_aside
+from geocamnet.runtime.model import load
+from geocamnet.train.index import read_index
+from geocamnet.train.predictor import network_predictor
+from geocamnet.train.runs import Network, load_network
+from geocamnet.train.weights import save_weights
+
+log = logging.getLogger(__name__)
+
+OPSET = 20
+TOLERANCE = 1e-4
+
+
+def export(
+    run: Path, model: Path, *, data: Path | None = None, name: str = "", licence: str = "", attribution: str = ""
+) -> ModelCard:
+    """Write a run as one ``.onnx`` file, and refuse to if the file and the network differ.
+
+    A teacher's run may also be written as ``.pth`` or ``.safetensors``: its state dict under timm's (and, for
+    ResNets, torchvision's) names, which `training.adopt` and those libraries read.
+
+    Args:
+        run: a finished run.
+        model: the file to write; the suffix chooses.
+        data: photographs to compare file and network on; drawn noise where None, and that is said in the log.
+        name, licence, attribution: written into the card.
+
+    Raises:
+        ModelError: RUN is not finished, or probabilities or class maps differ by more than 1e-4.
+    """
+    network, card = load_network(run)
+    if model.suffix in (".pth", ".safetensors"):
+        save_weights(model, network.trunk)
+        return card
+    if model.suffix != ".onnx":
+        raise ModelError(f"{model}: a model file ends in .onnx (a teacher's weights in .pth or .safetensors).")
+    metrics = run / "metrics.json"
+    if metrics.is_file():
+        card = replace(card, metrics=_headline(json.loads(metrics.read_text(encoding="utf-8"))))
+    card = replace(card, name=name or card.name, licence=licence, attribution=attribution)
+    graph = build_graph(network, card)
+    card = replace(card, sha256=hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest())
+    write_metadata(graph, card)
+    photographs = _photographs(data)
+    with written_aside(model) as aside:
+        onnx.save(graph, aside)
+        compare(aside, network, card, photographs)
+    log.info("%s: %.0f kB, %s parameters", model, model.stat().st_size / 1000, f"{card.parameters:,}")
+    return card
+
+
+def build_graph(network: Network, card: ModelCard) -> onnx.ModelProto:
+    """Return the ONNX graph: uint8 (N, H, W, 3) RGB of any size in, probabilities and class maps out."""
+    core = _Core(network, card).eval()
+    example = torch.rand(2, 3, 64, 96)
+    sizes = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.onnx.export(
+        core,
+        (example,),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["pixels"],
+        output_names=["probabilities", "class_maps"],
+        dynamic_shapes=({**sizes},),
+        verbose=False,
+    )
+    assert program is not None
+    proto = program.model_proto
+    _clear_notes(proto)
+    merged = onnx.compose.merge_models(
+        _preprocessing(card, proto.ir_version), proto, io_map=[("scaled", "pixels")], producer_name="geocamnet"
+    )
+    _name_sizes(merged)
+    onnx.checker.check_model(merged, full_check=True)
+    return merged
+
+
+def write_metadata(graph: onnx.ModelProto, card: ModelCard) -> None:
+    """Put the card, and the keys that QGIS's Deepness plugin reads, into the file's metadata."""
+    names = {str(number): one.title for number, one in enumerate(card.classes)}
+    about = {METADATA_KEY: card.to_json(), "class_names": json.dumps(names, ensure_ascii=False)}
+    if card.um_per_px is not None:
+        about["resolution"] = str(card.um_per_px)
+    about |= {"tiles_size": str(card.long_side_px or 512), "tiles_overlap": "15"}
+    del graph.metadata_props[:]
+    helper.set_model_props(graph, about)
+
+
+def compare(
+    file: Path,
+    network: Network,
+    card: ModelCard,
+    photographs: Sequence[NDArray[np.uint8]],
+    *,
+    tolerance: float = TOLERANCE,
+) -> float:
+    """Return the largest difference between a model file and its network.
+
+    Probabilities are compared as they are, class maps in units of their own scale (at least 1).
+
+    Raises:
+        ModelError: they differ by more than ``tolerance`` on some photograph.
+    """
+    model = load(file)
+    predict = network_predictor(network, card)
+    worst = 0.0
+    for image in photographs:
+        prediction = model.predict(image)
+        probabilities, class_maps = predict(image)
+        if prediction.class_maps.shape != class_maps.shape:
+            raise ModelError(
+                f"The exported file gives class maps of shape {prediction.class_maps.shape} where the network gives "
+                f"{class_maps.shape}, on a photograph of {image.shape}. The file was not kept."
+            )
+        size = max(1.0, float(np.abs(class_maps).max()))
+        worst = max(worst, float(np.abs(prediction.probabilities - probabilities).max()))
+        worst = max(worst, float(np.abs(prediction.class_maps - class_maps).max()) / size)
+    if not worst <= tolerance:
+        raise ModelError(
+            f"The exported file and the network differ by {worst:.2g}, more than {tolerance:.0e}. "
+            "The file was not kept. Another version of torch or onnxruntime may export this network rightly."
+        )
+    return worst
+
+
+class _Core(nn.Module):
+    """A network from scaled pixels 0 to 255 to what the model file promises."""
+
+    def __init__(self, network: Network, card: ModelCard) -> None:
+        super().__init__()
+        self.network, self.card = network, card
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        logits, class_maps = self.network(pixels / 255)
+        logits = logits / self.card.temperature
+        return logits.softmax(1) if self.card.labels == "single" else logits.sigmoid(), class_maps
+
+
+def _preprocessing(card: ModelCard, ir_version: int) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["floats"], to=TensorProto.FLOAT),
+    ]
+    constants = []
+    if card.long_side_px is None:
+        nodes.append(helper.make_node("Identity", ["floats"], ["scaled"]))
+    else:
+        sides = np.array([card.long_side_px] * 2, np.int64)
+        constants.append(onnx.numpy_helper.from_array(sides, "long_side_px"))
+        # ``not_larger`` keeps the aspect ratio and brings the long side to the size: up or down.
+        nodes.append(
+            helper.make_node(
+                "Resize",
+                ["floats", "", "", "long_side_px"],
+                ["scaled"],
+                mode="linear",
+                antialias=1,
+                axes=[2, 3],
+                keep_aspect_ratio_policy="not_larger",
+                coordinate_transformation_mode="half_pixel",
+            )
+        )
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "height", "width", 3])
+    scaled = helper.make_tensor_value_info("scaled", TensorProto.FLOAT, ["n", 3, "scaled_height", "scaled_width"])
+    graph = helper.make_graph(nodes, "geocamnet", [image], [scaled], constants)
+    return helper.make_model(graph, ir_version=ir_version, opset_imports=[helper.make_opsetid("", OPSET)])
+
+
+def _name_sizes(graph: onnx.ModelProto) -> None:
+    """Give the outputs' free sizes names that a reader of the file understands."""
+    for output, names in zip(graph.graph.output, (["n", ""], ["n", "", "map_height", "map_width"]), strict=True):
+        for size, name in zip(output.type.tensor_type.shape.dim, names, strict=True):
+            if name:
+                size.dim_param = name
+
+
+def _clear_notes(proto: onnx.ModelProto) -> None:
+    """Drop what the exporter notes on each node: stack traces with this machine's paths, half the file."""
+    del proto.metadata_props[:]
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    del proto.graph.value_info[:]
+    del proto.graph.metadata_props[:]
+
+
+def _photographs(data: Path | None, most: int = 8) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, size=(h, w, 3), dtype=np.uint8) for h, w in ((97, 131), (240, 320), (64, 48))]
+    if data is None:
+        log.info("no DATA named: file and network are compared on noise alone")
+        return noise
+    rows = read_index(data)
+    return noise + [read_image(data / row.image) for row in rows[:: max(1, len(rows) // most)][:most]]
+
+
+def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of metrics.json that belong on a card, each beside its baselines."""
+    names = ("accuracy", "balanced_accuracy", "macro_f1", "mAP", "calibration_error")
+    parts = {"model": metrics.get("model") or {}, **(metrics.get("baselines") or {})}
+    about = {key: metrics[key] for key in ("split", "n", "sections_known") if key in metrics}
+    figures = {who: {name: one[name] for name in names if one.get(name) is not None} for who, one in parts.items()}
+    return {**about, **{who: values for who, values in figures.items() if values}}

@@ -1,0 +1,271 @@
+"""The two trainings: the teacher's, and the student's with a teacher or alone."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from geocamnet import __version__
+from geocamnet.card import ClassCard, ModelCard
+from geocamnet.errors import DataError, ModelError
+from geocamnet.taxonomy import describe_classes
+from geocamnet.train.cam import StoredMaps, maps_folder
+from geocamnet.train.dataset import PhotographDataset
+from geocamnet.train.finish import constants_of, texture_of
+from geocamnet.train.fit import Fitting, Lessons, Photographs, fit
+from geocamnet.train.index import IndexRow, class_names, labels_kind, read_index, use_fold
+from geocamnet.train.recipes import DistilRecipe, FitRecipe, TrainRecipe
+from geocamnet.train.runs import Network, load_network, open_run, read_card, write_json, write_text
+from geocamnet.train.student import count_parameters, make_student
+from geocamnet.train.teacher import Teacher, make_teacher
+from geocamnet.train.weights import load_exactly, read_weights, save_weights
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    data: Path, run: Path, recipe: TrainRecipe | None = None, *, resume: bool = False, overwrite: bool = False
+) -> ModelCard:
+    """Train a teacher on the labelled photographs of DATA.
+
+    Args:
+        data: a prepared data set.
+        run: the folder to leave behind.
+        recipe: every choice.
+        resume: go on with a run that was stopped.
+        overwrite: start again in a folder that holds a run.
+
+    Returns:
+        The teacher's card.
+
+    Raises:
+        DataError: fewer than two classes, no training photograph, or a RUN that is not empty.
+        ModelError: an unknown backbone, or weights that do not fit.
+    """
+    recipe = recipe or TrainRecipe()
+    rows = _rows(data, recipe)
+    training = [row for row in rows if row.split == "train" and row.labels]
+    classes = class_names(training)
+    _check_learnable(data, training, classes)
+    pl.seed_everything(recipe.seed, verbose=False)
+    network = make_teacher(recipe.backbone, len(classes), weights=recipe.weights, output_stride=recipe.output_stride)
+    open_run(run, "train", recipe, resume=resume, overwrite=overwrite)
+    return _fit_and_describe(data, run, "train", recipe, rows, training, classes, network, resume=resume)
+
+
+def distil(
+    data: Path,
+    run: Path,
+    recipe: DistilRecipe | None = None,
+    *,
+    teacher: Path | None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> ModelCard:
+    """Distil a student on DATA, which may be another, lighter data set than the teacher's own.
+
+    The teacher's terms train on every photograph; the label's only where a label is known.
+
+    Args:
+        data: a prepared data set; photographs without a label, or with one the teacher does not know, are welcome.
+        run: the folder to leave behind.
+        recipe: every choice.
+        teacher: the teacher's run; None trains the very same student alone, on the labels.
+        resume: go on with a run that was stopped.
+        overwrite: start again in a folder that holds a run.
+
+    Returns:
+        The student's card; ``card.teacher`` tells how many photographs had which terms.
+
+    Raises:
+        DataError: nothing to learn from, no stored maps, or a RUN that is not empty.
+        ModelError: not a teacher's run, or weights that do not fit.
+    """
+    recipe = recipe or DistilRecipe()
+    rows = _rows(data, recipe)
+    training = [row for row in rows if row.split == "train"]
+    if teacher is None:
+        training = [row for row in training if row.labels]
+        recipe = replace(recipe, logit_weight=0.0, map_weight=0.0)
+        classes = class_names(training)
+        teacher_card = None
+    else:
+        teacher_card = read_card(teacher)
+        own = class_names(training) if recipe.classes == "union" else ()
+        classes = (*teacher_card.class_names, *(name for name in own if name not in teacher_card.class_names))
+    _check_learnable(data, training, classes)
+    pl.seed_everything(recipe.seed, verbose=False)
+    network = make_student(
+        len(classes), backbone=recipe.backbone, weights=recipe.weights, output_stride=recipe.output_stride
+    )
+    maps, lessons = None, None
+    if teacher is not None and teacher_card is not None:
+        shared = torch.tensor([classes.index(name) for name in teacher_card.class_names])
+        if recipe.teacher_maps == "stored":
+            maps = _stored_maps(data, teacher, teacher_card)
+            lessons = Lessons(recipe, shared)
+        else:
+            network_of_teacher, _ = load_network(teacher)
+            if not isinstance(network_of_teacher, Teacher):
+                raise ModelError(f"{teacher}: is a student's run. Name a teacher's, made by geocamnet train.")
+            lessons = Lessons(recipe, shared, network_of_teacher.requires_grad_(False))
+    open_run(run, "distil", recipe, resume=resume, overwrite=overwrite)
+    known = sum(bool(row.labels) and all(label in classes for label in row.labels) for row in training)
+    about = {
+        "run": teacher.name if teacher else "none",
+        "architecture": teacher_card.architecture if teacher_card else "none",
+        "parameters": teacher_card.parameters if teacher_card else 0,
+        "classes": list(teacher_card.class_names) if teacher_card else [],
+        "photographs_with_teacher_terms": len(training) if teacher else 0,
+        "photographs_with_label_terms": known,
+        "photographs_without_known_label": len(training) - known,
+    }
+    log.info(
+        "%d training photographs: the teacher's terms on %d, the label's on %d",
+        len(training), about["photographs_with_teacher_terms"], known,
+    )  # fmt: skip
+    return _fit_and_describe(
+        data, run, "distil", recipe, rows, training, classes, network,
+        resume=resume, maps=maps, lessons=lessons, teacher=about,
+    )  # fmt: skip
+
+
+def adopt(
+    weights: Path, run: Path, *, classes: Sequence[str], data: Path, recipe: TrainRecipe | None = None
+) -> ModelCard:
+    """Make a run of a teacher trained elsewhere, from its state dict and its list of classes.
+
+    Args:
+        weights: a torchvision or timm state dict, ``.pth`` or ``.safetensors``.
+        run: the folder to leave behind.
+        classes: names in the order of the network's outputs.
+        data: a data set of photographs, from whose validation part the map scale and the texture range are taken.
+        recipe: its ``backbone``, ``image_px`` and ``output_stride`` say what the network is.
+
+    Raises:
+        ModelError: a pickled model, another backbone, or a head of another size than the list of classes.
+    """
+    recipe = recipe or TrainRecipe()
+    network = make_teacher(recipe.backbone, len(classes), output_stride=recipe.output_stride)
+    tensors = {f"trunk.{name}": value for name, value in read_weights(weights).items()}
+    load_exactly(network, {**tensors, "mean": network.mean, "std": network.std}, what=str(weights))
+    open_run(run, "train", recipe)
+    save_weights(run / "checkpoints" / "best.safetensors", network)
+    rows = _rows(data, recipe)
+    return _describe(data, run, "train", recipe, rows, tuple(classes), "single", network.eval(), {})
+
+
+def _rows(data: Path, recipe: FitRecipe) -> tuple[IndexRow, ...]:
+    rows = read_index(data)
+    return rows if recipe.fold is None else use_fold(rows, recipe.fold)
+
+
+def _check_learnable(data: Path, training: Sequence[IndexRow], classes: Sequence[str]) -> None:
+    if not training:
+        raise DataError(f"{data}: no photograph to train on. Look at the split column of its index.csv.")
+    if len(classes) < 2:
+        raise DataError(
+            f"{data}: training needs at least two classes; received {len(classes)} ({', '.join(classes) or 'none'})."
+        )
+
+
+def _stored_maps(data: Path, teacher: Path, card: ModelCard) -> StoredMaps:
+    folder = maps_folder(teacher, read_index(data, check_files=False))
+    if not (folder / "maps.json").is_file():
+        raise DataError(
+            f"{teacher}: holds no maps of {data}. Make them with: geocamnet cam {data} {teacher}"
+            " (or distil with --teacher-maps online)"
+        )
+    maps = StoredMaps(folder)
+    if maps.classes != card.class_names:
+        raise DataError(f"{folder}: its maps are of other classes. Make them again: geocamnet cam --overwrite")
+    return maps
+
+
+def _fit_and_describe(
+    data: Path,
+    run: Path,
+    step: str,
+    recipe: FitRecipe,
+    rows: Sequence[IndexRow],
+    training: Sequence[IndexRow],
+    classes: Sequence[str],
+    network: Network,
+    *,
+    resume: bool,
+    maps: StoredMaps | None = None,
+    lessons: Lessons | None = None,
+    teacher: dict[str, Any] | None = None,
+) -> ModelCard:
+    labels = recipe.labels if recipe.labels != "auto" else labels_kind(training)
+    if labels == "single" and (several := [row.image for row in training if len(row.labels) > 1]):
+        raise DataError(f"{data}: {len(several)} photographs have several labels ({several[0]}); use --labels multi.")
+    common: dict[str, Any] = {"classes": classes, "image_px": recipe.image_px, "cache_mb": recipe.cache_mb}
+    crops = PhotographDataset(
+        data, training, **common, crop_px=recipe.crop_px, recipe=recipe.augment, seed=recipe.seed, maps=maps,
+        map_cells=max(1, round(recipe.crop_px / 32)),
+    )  # fmt: skip
+    judged = [row for row in rows if row.split == "val" and row.labels]
+    whole = PhotographDataset(data, judged, **common)
+    targets = np.stack([crops.target(one) for one in range(len(crops))])
+    prior = targets.sum(0) / max(1.0, float(targets.sum()))
+    module = Fitting(network, recipe, classes=classes, labels=labels, prior=prior, lessons=lessons, run=run)
+    fit(module, Photographs(crops, whole, recipe), run, resume=resume)
+    if not module.trainer.is_global_zero:
+        raise SystemExit(0)  # the other processes of a training end here; the first one describes the run
+    load_exactly(network, read_weights(run), what=str(run))
+    network.eval().cpu()
+    return _describe(data, run, step, recipe, rows, classes, labels, network, teacher or {})
+
+
+def _describe(
+    data: Path,
+    run: Path,
+    step: str,
+    recipe: FitRecipe,
+    rows: Sequence[IndexRow],
+    classes: Sequence[str],
+    labels: str,
+    network: Network,
+    teacher: dict[str, Any],
+) -> ModelCard:
+    constants = constants_of(network, data, rows, classes=classes, labels=labels, image_px=recipe.image_px)
+    titles = describe_classes(classes)
+    backbone = recipe.backbone  # type: ignore[attr-defined]
+    sections = {split: len({r.section for r in rows if r.split == split}) for split in ("train", "val", "test")}
+    photographs = {split: sum(r.split == split for r in rows) for split in ("train", "val", "test")}
+    scales = {row.um_per_px for row in rows}
+    card = ModelCard(
+        name=run.name,
+        classes=tuple(ClassCard(one.name, one.title, one.colour_rgb) for one in titles),
+        labels=labels,
+        architecture=backbone if step == "train" else f"class maps on {backbone}",
+        parameters=count_parameters(network),
+        map_stride=recipe.output_stride,  # type: ignore[attr-defined]
+        long_side_px=recipe.image_px,
+        um_per_px=None,
+        class_bias=tuple(float(one) for one in network.class_bias),
+        texture=texture_of(data, rows),
+        data={
+            "name": data.name,
+            "photographs": photographs,
+            "sections": sections,
+            "um_per_px": [min(scales), max(scales)] if None not in scales else "unknown",  # type: ignore[type-var]
+            "fold": recipe.fold,
+        },
+        recipe={"step": step, **asdict(recipe)},
+        teacher=teacher,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        **constants,
+    )
+    write_text(run / "card.json", card.to_json())
+    if not (run / "metrics.json").is_file():
+        write_json(run / "metrics.json", {})
+    return card
