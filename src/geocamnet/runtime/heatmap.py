@@ -1,0 +1,200 @@
+"""Heatmaps: class maps scaled to [0, 1], brought to the photograph's size, refined by texture, cut to a mask."""
+
+from math import log1p
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from geocamnet.card import ModelCard, TextureCard
+from geocamnet.errors import DataError, ModelError
+from geocamnet.runtime.texture import texture_maps
+
+Heatmap = NDArray[np.float32]
+
+GUIDE_FEATURES: tuple[str, ...] = ("contrast", "homogeneity", "variance")
+REGULARISATION = 1e-3  # of the guide's variance: texture that differs by less than 0.03 of full scale is noise
+
+
+def scale_maps(class_maps: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
+    """Scale class maps M (raw evidence) to heat in [0, 1] with the model's own constants.
+
+    heat_c = clip(e_c / map_scale_c, 0, 1), where the evidence e_c is M_c for a model with several labels, and
+    M_c - mean over classes of M for a model with one: its softmax ignores what all classes have in common,
+    and so must the heat. Nothing is taken from the photograph itself, so no evidence stays no heat.
+
+    Args:
+        class_maps: float32 (C, h, w), without the bias.
+        card: of the model that made them.
+
+    Returns:
+        float32 (C, h, w) in [0, 1].
+
+    Raises:
+        ModelError: not (C, h, w) with the card's C, or values that are not finite.
+    """
+    if class_maps.ndim != 3 or class_maps.shape[0] != len(card.classes):
+        raise ModelError(
+            f"Class maps must have the shape ({len(card.classes)}, h, w) of card '{card.name}'; "
+            f"received {class_maps.shape}."
+        )
+    if not np.isfinite(class_maps).all():
+        raise ModelError(
+            f"Model '{card.name}' returned class maps that are not finite (NaN or infinite). "
+            "Check the file with: geocamnet doctor"
+        )
+    evidence = class_maps.astype(np.float32)
+    if card.labels == "single":
+        evidence -= evidence.mean(axis=0, keepdims=True)
+    scale = np.asarray(card.map_scale, np.float32)[:, None, None]
+    return np.clip(evidence / scale, 0, 1)
+
+
+def resize_heatmap(heatmap: Heatmap, shape_hw: tuple[int, int]) -> Heatmap:
+    """Bring a heatmap (h, w) to (H, W) bilinearly, cell centre on cell centre (OpenCV's half-pixel rule).
+
+    A pixel x of the result looks at (x + 1/2) w / W - 1/2; beyond the outermost centres the edge value holds.
+
+    Raises:
+        DataError: not a float heatmap (h, w) in [0, 1], or a size without pixels.
+    """
+    heat = _checked(heatmap)
+    height, width = shape_hw
+    if height < 1 or width < 1:
+        raise DataError(f"shape_hw must be at least (1, 1); received {shape_hw}.")
+    resized = cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.clip(resized, 0, 1, out=resized)
+
+
+def enhance(
+    heatmap: Heatmap,
+    image: NDArray[np.uint8],
+    *,
+    texture: TextureCard | None = None,
+    radius_px: int | None = None,
+    strength: float = 1.0,
+) -> Heatmap:
+    """Refine a heatmap so that it follows the boundaries of texture in the photograph.
+
+    A guided filter (He, Sun and Tang 2013, DOI 10.1109/TPAMI.2012.213) whose guide is not the photograph but
+    the vector of its GLCM texture maps g (H, W, 3): in every window of ``radius_px`` the heat p is fitted as
+    an affine function of the texture,
+
+        a = (Sigma + eps I)^-1 cov(g, p),   b = mean(p) - a . mean(g),   q = mean(a) . g + mean(b),
+
+    with mean, covariance and Sigma = cov(g, g) over the window, and the last two means over the windows that
+    hold the pixel. Heat ends where texture changes, as far as it did so already in the coarse map, and stays
+    as it is where texture is even. The guide knows differences of neighbouring pixels, never brightness: an
+    even change of brightness that moves no difference of levels changes nothing. See `texture_guide` for g.
+    Statistics are taken on a grid of a third of the texture window (He and Sun 2015, "Fast guided filter",
+    arXiv 1505.00996); the texture maps are that smooth.
+
+    Args:
+        heatmap: float (H, W) in [0, 1], of the image's size (see `resize_heatmap`).
+        image: RGB uint8 (H, W, 3) or grey uint8 (H, W).
+        texture: how texture is measured, from the model's card; None takes `TextureCard`'s defaults.
+        radius_px: of the windows of the fit; should span a cell of the class map. None takes a sixteenth of
+            the long side, at least the texture window.
+        strength: 0 returns the heatmap, 1 the refined one, between them a blend.
+
+    Returns:
+        float32 (H, W) in [0, 1]. No heat stays no heat; even heat stays even.
+
+    Raises:
+        DataError: sizes that differ, values outside their ranges, or an image that is not uint8.
+    """
+    heat = _checked(heatmap)
+    if heat.shape != image.shape[:2]:
+        raise DataError(
+            f"Heatmap {heat.shape} and photograph {image.shape[:2]} must have one size (H, W). "
+            "Use resize_heatmap first."
+        )
+    if not 0 <= strength <= 1:
+        raise DataError(f"strength must be 0 to 1; received {strength}.")
+    texture = texture or TextureCard()
+    radius = max(texture.window_px, round(max(heat.shape) / 16)) if radius_px is None else radius_px
+    if radius < 1:
+        raise DataError(f"radius_px must be at least 1; received {radius}.")
+    guide = texture_guide(image, texture)
+    refined = _guided_filter(guide, heat, radius, step=max(1, min(texture.window_px, radius) // 3))
+    return np.clip(heat + np.float32(strength) * (refined - heat), 0, 1)
+
+
+def texture_guide(image: NDArray[np.uint8], texture: TextureCard) -> NDArray[np.float32]:
+    """Return the texture of every pixel as a vector (H, W, 3) in [0, 1], scaled by constants of the levels.
+
+    ln(1 + contrast) / ln(1 + (levels - 1)^2), homogeneity, and ln(1 + variance) / ln(1 + (levels - 1)^2 / 4):
+    how much neighbours differ, how often they don't, and how much the window varies. The logarithm spreads
+    the faint textures, where carbonates live, over the scale.
+    """
+    maps = texture_maps(
+        image,
+        features=GUIDE_FEATURES,
+        window_px=texture.window_px,
+        levels=texture.levels,
+        low=texture.low,
+        high=texture.high,
+    )
+    top = (texture.levels - 1) ** 2
+    return np.dstack(
+        [
+            np.log1p(maps["contrast"]) / np.float32(log1p(top)),
+            maps["homogeneity"],
+            np.log1p(maps["variance"]) / np.float32(log1p(top / 4)),
+        ]
+    )
+
+
+def threshold(heatmap: Heatmap, value: float = 0.5) -> NDArray[np.bool_]:
+    """Return where a heatmap reaches ``value``, bool (H, W).
+
+    Args:
+        heatmap: float (H, W) in [0, 1].
+        value: above 0 (no evidence is never in the mask), to 1.
+
+    Raises:
+        DataError: a heatmap or value outside its range.
+    """
+    if not 0 < value <= 1:
+        raise DataError(f"A threshold must be above 0 and at most 1; received {value}.")
+    return _checked(heatmap) >= np.float32(value)
+
+
+def _guided_filter(guide: NDArray[np.float32], heat: Heatmap, radius: int, step: int) -> Heatmap:
+    """Return q of `enhance`; ``step`` is the spacing in pixels of the grid the statistics are taken on."""
+    height, width = heat.shape
+    small_wh = (max(1, round(width / step)), max(1, round(height / step)))
+    floor, centre = heat.min(), guide.mean(axis=(0, 1))  # taken off for the precision of the products
+    small = cv2.resize(heat, small_wh, interpolation=cv2.INTER_AREA) - floor
+    small_guide = cv2.resize(guide, small_wh, interpolation=cv2.INTER_AREA).reshape(*small.shape, -1) - centre
+    side = 2 * max(1, round(radius / step)) + 1
+
+    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT).reshape(values.shape)
+
+    count = guide.shape[2]
+    mean_guide, mean_heat = mean(small_guide), mean(small)
+    together = mean(small_guide * small[..., None]) - mean_guide * mean_heat[..., None]  # (h, w, K)
+    rows, columns = np.triu_indices(count)
+    products = mean(small_guide[..., rows] * small_guide[..., columns])
+    products -= mean_guide[..., rows] * mean_guide[..., columns]
+    spread = np.empty((*small.shape, count, count), np.float32)  # Sigma
+    spread[..., rows, columns] = spread[..., columns, rows] = products
+    spread += np.eye(count, dtype=np.float32) * np.float32(REGULARISATION)
+    slope: NDArray[np.float32] = np.linalg.solve(spread, together[..., None])[..., 0].astype(np.float32)  # a
+    offset = mean_heat - (slope * mean_guide).sum(axis=-1)  # b
+    size_wh = (width, height)
+    slope = cv2.resize(mean(slope), size_wh, interpolation=cv2.INTER_LINEAR).reshape(guide.shape)
+    offset = cv2.resize(mean(offset), size_wh, interpolation=cv2.INTER_LINEAR)
+    return (slope * (guide - centre)).sum(axis=-1) + offset + floor
+
+
+def _checked(heatmap: NDArray[np.floating]) -> Heatmap:
+    if heatmap.ndim != 2 or heatmap.size == 0 or not np.issubdtype(heatmap.dtype, np.floating):
+        raise DataError(
+            f"A heatmap must be a float array of shape (H, W); received {heatmap.dtype} of shape {heatmap.shape}."
+        )
+    lowest, highest = float(heatmap.min()), float(heatmap.max())
+    if not (lowest >= 0 and highest <= 1):  # also where either is NaN
+        raise DataError(f"A heatmap must lie in 0 to 1; received {lowest:g} to {highest:g}. Use scale_maps first.")
+    return np.ascontiguousarray(heatmap, dtype=np.float32)
