@@ -1,6 +1,7 @@
 """Read, write and list photographs: RGB uint8 (H, W, 3), nothing else leaves this file."""
 
 import os
+import struct
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from geocamnet.errors import DataError
 
@@ -51,19 +52,19 @@ def read_image(path: str | os.PathLike[str]) -> RgbImage:
                         f"({MAX_PIXELS:,}). Use predict_huge, or cut it into pieces."
                     )
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image), file)
+                return _upright(image, _to_rgb(image, file))
     except FileNotFoundError as error:
         raise DataError(f"{file}: no such file.") from error
     except IsADirectoryError as error:
         raise DataError(f"{file}: is a folder, not a photograph.") from error
     except UnidentifiedImageError as error:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(
-            f"{file}: not an image, or a kind that is not read here. Save it as one of {kinds}."
-        ) from error
+        raise DataError(f"{file}: not an image, or a kind that is not read here. Save it as one of {kinds}.") from error
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except PermissionError as error:
+        raise DataError(f"{file}: may not be read. Check the rights of the file.") from error
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, MemoryError, struct.error) as error:
         raise DataError(f"{file}: can't be decoded ({error}). The file is damaged or cut short.") from error
 
 
@@ -156,14 +157,23 @@ def _to_rgb(image: Image.Image, file: Path) -> RgbImage:
     if image.mode.startswith("I;16") or image.mode == "I":
         return _sixteen_bit_to_rgb(image, file)
     if image.mode == "F":
-        raise DataError(
-            f"{file}: floating-point pixels have no known range. Save it as an 8-bit or 16-bit image."
-        )
+        raise DataError(f"{file}: floating-point pixels have no known range. Save it as an 8-bit or 16-bit image.")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, rgba)
     return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _upright(image: Image.Image, rgb: RgbImage) -> RgbImage:
+    # Not ImageOps.exif_transpose: it writes the metadata anew, which fails where a camera wrote them badly.
+    try:
+        orientation = image.getexif().get(274, 1)
+    except (struct.error, SyntaxError, ValueError, TypeError, KeyError):
+        orientation = 1  # unreadable metadata; the pixels are what counts
+    turned = rgb.transpose(1, 0, 2) if orientation in (5, 6, 7, 8) else rgb
+    upside_down, mirrored = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(turned[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
 
 
 def _sixteen_bit_to_rgb(image: Image.Image, file: Path) -> RgbImage:
@@ -179,6 +189,4 @@ def _sixteen_bit_to_rgb(image: Image.Image, file: Path) -> RgbImage:
 
 
 def _cannot_write(path: Path, error: OSError) -> str:
-    return (
-        f"{path}: can't be written ({error.strerror or error}). Check the folder's rights and the free space."
-    )
+    return f"{path}: can't be written ({error.strerror or error}). Check the folder's rights and the free space."

@@ -63,12 +63,15 @@ def read_index(data: Path, *, check_files: bool = True) -> tuple[IndexRow, ...]:
     file = data / "index.csv"
     if not file.is_file():
         raise DataError(f"{data}: no index.csv in it. Make a data set with: geocamnet prepare RAW {data}")
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(f"{file}: columns missing: {', '.join(missing)}. Run geocamnet prepare again.")
-        rows = tuple(_parse(values, f"{file}, line {number}") for number, values in enumerate(reader, start=2))
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{file}: columns missing: {', '.join(missing)}. Run geocamnet prepare again.")
+            rows = tuple(_parse(values, f"{file}, line {number}") for number, values in enumerate(reader, start=2))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: not a UTF-8 table ({error}). Run geocamnet prepare again.") from error
     if not rows:
         raise DataError(f"{file}: holds no photograph.")
     if check_files:
