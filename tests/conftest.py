@@ -94,7 +94,9 @@ def save_student(
             )
         )
     nodes += [
-        helper.make_node("Conv", [scaled, "weights"], ["class_maps"], strides=[stride] * 2, auto_pad="SAME_UPPER"),
+        helper.make_node(
+            "Conv", [scaled, "weights"], ["class_maps"], strides=[stride] * 2, pads=[0, 0, stride - 1, stride - 1]
+        ),
         helper.make_node("ReduceMean", ["class_maps", "axes"], ["means"], keepdims=0),
         helper.make_node("Add", ["means", "bias"], ["logits"]),
         helper.make_node("Div", ["logits", "temperature"], ["cooled"]),
