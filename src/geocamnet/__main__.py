@@ -1,0 +1,5 @@
+"""``python -m geocamnet`` is the command line."""
+
+from geocamnet.cli import main
+
+main()

@@ -1,0 +1,438 @@
+"""The command line: the pipeline is its verbs, in order. Heavy imports stay inside the functions."""
+
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter, config
+
+from geocamnet import __version__
+from geocamnet.errors import DataError, GeocamnetError, missing_extra, unknown_name
+from geocamnet.train.recipes import CamRecipe, DistilRecipe, PrepareRecipe, SynthesizeRecipe, TrainRecipe
+
+if TYPE_CHECKING:
+    from geocamnet.card import ModelCard
+
+log = logging.getLogger("geocamnet")
+
+app = App(
+    name="geocamnet",
+    help="Name carbonate rocks in thin section, and map where the name comes from.",
+    version=__version__,
+    default_parameter=Parameter(negative=()),
+)
+
+# RAW photographs, DATA prepared data set, RUN run folder, MODEL .onnx file: the same words everywhere.
+Flat = Parameter(name="*")
+
+
+def main() -> None:
+    """Run the command line; an error the user can mend is one sentence, not a stack trace."""
+    _set_up_logging()
+    try:
+        app.meta()
+    except GeocamnetError as error:
+        _say_error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say_error("Stopped. What was done is kept; the same command goes on (train and distil: with --resume).")
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "geocamnet":
+            raise
+        _say_error(missing_extra(error.name or "?", "train"))
+        sys.exit(2)
+
+
+@app.meta.default
+def _read_recipe(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], recipe: Path | None = None
+) -> None:
+    """Take the settings of a recipe before those of the command line.
+
+    Args:
+        tokens: the command.
+        recipe: a TOML file with a table per command; the command line overrides it.
+    """
+    if recipe is not None:
+        _check_recipe(recipe)
+        app.config = config.Toml(recipe, must_exist=True, search_parents=False)
+    app(tokens)
+
+
+@app.command(sort_key=1)
+def synthesize(raw: Path, *, settings: Annotated[SynthesizeRecipe, Flat] = SynthesizeRecipe()) -> None:
+    """Draw thin sections with exact masks.
+
+    Args:
+        raw: folder to draw into.
+    """
+    from geocamnet.train.synthetic import synthesize as draw
+
+    with _progress("drawing") as on_progress:
+        draw(raw, settings, on_progress=on_progress)
+    log.info("%s: drawn; next: geocamnet prepare %s DATA", raw, raw)
+
+
+@app.command(sort_key=2)
+def prepare(
+    raw: Path, data: Path, *, settings: Annotated[PrepareRecipe, Flat] = PrepareRecipe(), overwrite: bool = False
+) -> None:
+    """Make a data set, split by thin section, of photographs.
+
+    Args:
+        raw: folder of photographs.
+        data: data set folder to make.
+        overwrite: make it again where there is one.
+    """
+    from geocamnet.train.prepare import prepare as make
+
+    with _progress("preparing") as on_progress:
+        report = make(raw, data, settings, overwrite=overwrite, on_progress=on_progress)
+    for note in report.notes:
+        log.info("%s", note)
+    for path, reason in report.skipped[:20]:
+        log.warning("skipped %s: %s", path, reason)
+    log.info("%s: %d photographs, %d skipped (prepare.json has all)", data, report.photographs, len(report.skipped))
+
+
+@app.command(sort_key=3)
+def train(
+    data: Path,
+    run: Path,
+    *,
+    settings: Annotated[TrainRecipe, Flat] = TrainRecipe(),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Train a teacher.
+
+    Args:
+        data: data set folder.
+        run: run folder to leave behind.
+        resume: go on with a run that was stopped.
+        overwrite: start again in a folder that holds a run.
+    """
+    from geocamnet.train.training import train as fit_teacher
+
+    card = fit_teacher(data, run, settings, resume=resume, overwrite=overwrite)
+    log.info("%s: %s, %s parameters, %d classes", run, card.architecture, f"{card.parameters:,}", len(card.classes))
+
+
+@app.command(sort_key=4)
+def adopt(
+    weights: Path, run: Path, *, classes: Path, data: Path, settings: Annotated[TrainRecipe, Flat] = TrainRecipe()
+) -> None:
+    """Make a run of a teacher that was trained elsewhere.
+
+    Args:
+        weights: a torchvision or timm state dict, .pth or .safetensors.
+        run: run folder to leave behind.
+        classes: a text file, a class a line, in the order of the network's outputs.
+        data: data set folder whose validation photographs fix the scale of the heatmaps.
+    """
+    from geocamnet.taxonomy import canonical_name
+    from geocamnet.train.training import adopt as take_over
+
+    if not classes.is_file():
+        raise DataError(f"{classes}: no such file. Write one class a line, in the order of the network's outputs.")
+    names = [canonical_name(line) for line in classes.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    card = take_over(weights, run, classes=names, data=data, recipe=settings)
+    log.info("%s: adopted, %s parameters, %d classes", run, f"{card.parameters:,}", len(card.classes))
+
+
+@app.command(sort_key=5)
+def cam(data: Path, run: Path, *, settings: Annotated[CamRecipe, Flat] = CamRecipe(), overwrite: bool = False) -> None:
+    """Store the teacher's class activation maps and logits of a data set.
+
+    Args:
+        data: data set folder; it needs no labels.
+        run: the teacher's run.
+        overwrite: make maps again that are there.
+    """
+    from geocamnet.train.cam import extract
+
+    with _progress("mapping") as on_progress:
+        folder = extract(data, run, settings, overwrite=overwrite, on_progress=on_progress)
+    log.info("%s: class maps stored", folder)
+
+
+@app.command(sort_key=6)
+def distil(
+    data: Path,
+    run: Path,
+    *,
+    teacher: str,
+    settings: Annotated[DistilRecipe, Flat] = DistilRecipe(),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Distil a student of fewer than 800,000 parameters.
+
+    Args:
+        data: data set folder; it may be another one than the teacher's.
+        run: run folder to leave behind.
+        teacher: the teacher's run, or none to train the same student alone.
+        resume: go on with a run that was stopped.
+        overwrite: start again in a folder that holds a run.
+    """
+    from geocamnet.train.training import distil as fit_student
+
+    source = None if teacher == "none" else Path(teacher)
+    card = fit_student(data, run, settings, teacher=source, resume=resume, overwrite=overwrite)
+    log.info("%s: %s parameters, %d classes", run, f"{card.parameters:,}", len(card.classes))
+
+
+@app.command(sort_key=7)
+def evaluate(
+    run_or_model: Path,
+    data: Path,
+    *,
+    split: Literal["train", "val", "test"] = "test",
+    fold: int | None = None,
+    out: Path | None = None,
+    baselines: bool = True,
+    localisation: bool = True,
+) -> None:
+    """Judge a run or a model file, beside its baselines.
+
+    Args:
+        run_or_model: run folder, or .onnx file.
+        data: data set folder.
+        split: part of the data set; test is to be looked at once, at the end.
+        fold: judge on this fold, as it was trained.
+        out: folder for metrics.json and pictures; a run keeps its own.
+        baselines: also the majority class and a random forest on texture histograms.
+        localisation: also the heatmaps.
+    """
+    from geocamnet.train.evaluate import evaluate as judge
+
+    with _progress("judging") as on_progress:
+        metrics = judge(
+            run_or_model, data, split=split, fold=fold, out=out, baselines=baselines,
+            localisation=localisation, on_progress=on_progress,
+        )  # fmt: skip
+    _show_metrics(metrics)
+
+
+@app.command(sort_key=8)
+def export(
+    run: Path, model: Path, *, data: Path | None = None, name: str = "", licence: str = "", attribution: str = ""
+) -> None:
+    """Write one model file, checked against the network on photographs.
+
+    Args:
+        run: run folder.
+        model: the .onnx file to write (of a teacher also .pth or .safetensors: its weights).
+        data: data set folder whose photographs the check uses.
+        name: of the model, for its card.
+        licence: of the weights, for the card.
+        attribution: what must be said of the data, for the card.
+    """
+    from geocamnet.train.export import export as write
+
+    write(run, model, data=data, name=name, licence=licence, attribution=attribution)
+
+
+@app.command(sort_key=9)
+def report(run: Path) -> None:
+    """Write the page of a run: RUN/report.html, one file.
+
+    Args:
+        run: run folder.
+    """
+    from geocamnet.train.report import write_report
+
+    log.info("%s: written", write_report(run))
+
+
+@app.command(sort_key=10)
+def run(
+    source: Path,
+    out: Path,
+    *,
+    model: Path | None = None,
+    um_per_px: float | None = None,
+    texture: Annotated[bool, Parameter(negative="--no-texture")] = True,
+    overwrite: bool = False,
+) -> None:
+    """Name and map a photograph or a folder of them.
+
+    Args:
+        source: a photograph, or a folder.
+        out: folder for pictures and predictions.csv.
+        model: model file; the bundled one where none is named.
+        um_per_px: micrometres a pixel, for scale bars.
+        texture: also measure texture and refine the heatmap with it.
+        overwrite: do again what is there.
+    """
+    from geocamnet.runtime.folder import predict_folder
+    from geocamnet.runtime.model import load
+
+    opened = load(model)
+    log.info("model: %s (%s)", opened.card.name, opened.path)
+    with _progress("mapping") as on_progress:
+        result = predict_folder(
+            source, out, opened, um_per_px=um_per_px, texture=texture, overwrite=overwrite, on_progress=on_progress
+        )
+    for path, reason in result.skipped[:20]:
+        log.warning("skipped %s: %s", path, reason)
+    log.info("%s: %d photographs named, %d skipped", out, len(result.rows), len(result.skipped))
+
+
+@app.command(sort_key=11)
+def info(model: Path | None = None, *, json: bool = False) -> None:
+    """Show what a model file is: its card.
+
+    Args:
+        model: model file or run folder; the bundled model where none is named.
+        json: the whole card as JSON.
+    """
+    from geocamnet.card import ModelCard
+    from geocamnet.runtime.model import load
+
+    card_file = model / "card.json" if model is not None and model.is_dir() else None
+    if card_file is not None and not card_file.is_file():
+        raise DataError(f"{model}: has no card.json, so it is not a finished run.")
+    card = ModelCard.from_json(card_file.read_text(encoding="utf-8")) if card_file else load(model).card
+    if json:
+        sys.stdout.write(card.to_json() + "\n")
+        return
+    _show_card(card)
+
+
+@app.command(sort_key=12)
+def doctor() -> None:
+    """Check the installation; every finding comes with its fix."""
+    from rich.console import Console
+
+    from geocamnet.doctor import examine
+
+    console = Console()
+    findings = examine()
+    for one in findings:
+        console.print("[green]ok  [/]" if one.ok else "[red]fix [/]", end="")
+        console.print(f"{one.name}: {one.detail}", markup=False, highlight=False)
+        if not one.ok:
+            console.print(f"      {one.fix}", markup=False, highlight=False)
+    if any(not one.ok for one in findings):
+        sys.exit(1)
+
+
+@app.command(sort_key=13)
+def demo(out: Path = Path("out/demo"), *, overwrite: bool = False) -> None:
+    """Run the whole pipeline on drawn thin sections, from teacher to pictures.
+
+    Args:
+        out: folder for everything the demo makes.
+        overwrite: start again where there is a demo.
+    """
+    from geocamnet.train.demo import demo as tell
+
+    tell(out, overwrite=overwrite)
+
+
+def _check_recipe(file: Path) -> None:
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror}). --recipe names a TOML file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: is not TOML ({error}).") from error
+    known = [name for name in app if not name.startswith("-")]
+    for table, values in tables.items():
+        if table not in known or not isinstance(values, dict):
+            raise DataError(f"{file}: {unknown_name('table', table, known)}")
+
+
+def _set_up_logging() -> None:
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, markup=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    log.setLevel(logging.INFO)
+    for chatty in ("lightning.pytorch", "lightning.fabric", "onnx_ir", "onnxscript", "torch.onnx"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    if sys.stderr.isatty():
+        os.environ.setdefault("GEOCAMNET_PROGRESS", "1")
+
+
+def _say_error(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(f"Error: {text}", style="red", markup=False, highlight=False)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield on_progress
+
+
+def _show_metrics(metrics: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{metrics['split']}: {metrics['n']} photographs")
+    names = [n for n in ("accuracy", "balanced_accuracy", "macro_f1", "mAP") if n in metrics["model"]]
+    for heading in ("", *names):
+        table.add_column(heading.replace("_", " "))
+    for who, figures in {"this network": metrics["model"], **metrics.get("baselines", {})}.items():
+        values = (f"{figures[n]:.3f}" if figures.get(n) is not None else "-" for n in names)
+        table.add_row(who.replace("_", " "), *values)
+    console = Console()
+    console.print(table)
+    if places := (metrics.get("localisation") or {}).get("table"):
+        heat = Table(title=f"heatmaps against {metrics['localisation']['kind']}")
+        columns = ("miou", "pixel_ap", "energy", "pointing")
+        for heading in ("", *columns):
+            heat.add_column(heading.replace("_", " "))
+        for who, figures in places.items():
+            values = (f"{figures[n]:.3f}" if figures.get(n) is not None else "-" for n in columns)
+            heat.add_row(who.replace("_", " "), *values)
+        console.print(heat)
+
+
+def _show_card(card: "ModelCard") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=card.name, show_header=False)
+    rows = {
+        "architecture": card.architecture,
+        "parameters": f"{card.parameters:,}",
+        "classes": ", ".join(one.title for one in card.classes),
+        "labels": "one a photograph" if card.labels == "single" else "several a photograph",
+        "long side": f"{card.long_side_px} px" if card.long_side_px else "any",
+        "scale": f"{card.um_per_px} µm a pixel" if card.um_per_px else "not known",
+        "not sure below": f"{card.abstain_below:.2f}",
+        "trained on": ", ".join(f"{name}: {value}" for name, value in card.data.items()),
+        "teacher": card.teacher.get("architecture", "none"),
+        "figures": "; ".join(f"{who}: {values}" for who, values in card.metrics.items()) or "none written",
+        "licence": card.licence or "not stated",
+        "attribution": card.attribution or "not stated",
+        "made": f"{card.created} by geocamnet {card.version}",
+        "sha256": card.sha256 or "-",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
