@@ -1,0 +1,267 @@
+"""Photographs of every kind become upright RGB; damaged ones become errors that say what to do."""
+
+import errno
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from geocamnet.errors import DataError
+from geocamnet.images import list_images, read_image, write_image, written_aside
+
+
+@pytest.fixture
+def rgb():
+    """Smooth, so that JPEG keeps it within a few grey values; all four corners differ."""
+    rows, columns = np.mgrid[0:40, 0:60]
+    return np.stack([rows * 6, columns * 4, 255 - rows * 3 - columns * 2], axis=2).astype(np.uint8)
+
+
+def test_what_is_written_lossless_is_read_back(tmp_path, rgb):
+    for suffix in (".png", ".tif", ".bmp"):
+        write_image(tmp_path / f"a{suffix}", rgb)
+        assert np.array_equal(read_image(tmp_path / f"a{suffix}"), rgb)
+
+
+def test_a_jpeg_is_read_back_nearly_and_better_at_higher_quality(tmp_path, rgb):
+    rng = np.random.default_rng(0)
+    grain = np.clip(rgb.astype(int) + rng.integers(-30, 30, rgb.shape), 0, 255).astype(np.uint8)
+    errors = []
+    for quality in (30, 98):
+        write_image(tmp_path / "a.jpg", grain, quality=quality)
+        errors.append(np.abs(read_image(tmp_path / "a.jpg").astype(int) - grain).mean())
+    assert errors[1] < errors[0]
+    write_image(tmp_path / "smooth.jpg", rgb)
+    assert np.abs(read_image(tmp_path / "smooth.jpg").astype(int) - rgb).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_a_photograph_is_turned_upright_as_its_exif_says(tmp_path, rgb, orientation, suffix):
+    exif = Image.Exif()
+    exif[274] = orientation
+    file = tmp_path / f"a{suffix}"
+    Image.fromarray(rgb).save(file, exif=exif)
+    with Image.open(file) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert np.array_equal(read_image(file), expected)
+
+
+def test_a_camera_that_writes_its_metadata_badly_does_not_cost_the_photograph(tmp_path, rgb):
+    resolution_as_text = struct.pack(">HHII", 282, 2, 6, 38)
+    turned = struct.pack(">HHIHH", 274, 3, 1, 6, 0)
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x02" + resolution_as_text + turned + bytes(4) + b"Leica\x00"
+    Image.fromarray(rgb).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.rot90(rgb, -1))
+
+
+def test_a_cmyk_jpeg_keeps_its_colours(tmp_path):
+    # Cyan ink removes red light: (C, M, Y, K) = (255, 0, 0, 0) is R 0, G 255, B 255.
+    inks = {(255, 0, 0, 0): (0, 255, 255), (0, 255, 0, 0): (255, 0, 255), (0, 0, 255, 0): (255, 255, 0)}
+    inks |= {(0, 0, 0, 255): (0, 0, 0), (0, 0, 0, 0): (255, 255, 255)}
+    for cmyk, expected in inks.items():
+        Image.new("CMYK", (24, 16), cmyk).save(tmp_path / "a.jpg", quality=95)
+        assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - expected).max() <= 4
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_grey_is_scaled_full_range_to_full_range(tmp_path, suffix):
+    values = np.linspace(0, 65535, 60 * 40).reshape(40, 60).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / f"a{suffix}")
+    image = read_image(tmp_path / f"a{suffix}")
+    assert image.shape == (40, 60, 3)
+    assert np.abs(image[..., 0] - values / 257.0).max() <= 0.5
+    assert (image == image[..., :1]).all()
+
+
+def test_16_bit_grey_is_never_stretched_to_its_own_range(tmp_path):
+    Image.fromarray(np.full((8, 8), 10_000, np.uint16)).save(tmp_path / "dim.png")
+    assert (read_image(tmp_path / "dim.png") == 39).all()  # 10000 / 257
+
+
+def test_a_12_bit_camera_that_states_its_maximum_is_scaled_by_it(tmp_path):
+    values = np.array([[0, 4095, 2048]] * 8, np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={281: 4095})
+    assert read_image(tmp_path / "a.tif")[0, :, 0].tolist() == [0, 255, 128]
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_16_bit_rgb_keeps_its_colours(tmp_path, kind):
+    import cv2
+
+    rgb16 = np.zeros((20, 30, 3), np.uint16)
+    rgb16[...] = (65535, 30000, 500)
+    cv2.imwrite(str(tmp_path / f"a.{kind}"), rgb16[..., ::-1])
+    expected = np.array([255, 117, 2])
+    assert np.abs(read_image(tmp_path / f"a.{kind}").astype(int) - expected).max() <= 1
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    rgba = np.zeros((8, 8, 4), np.uint8)
+    rgba[..., 0] = 200
+    rgba[:, 4:, 3] = 255  # the left half is invisible
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert (image[:, :4] == 255).all()
+    assert (image[:, 4:] == (200, 0, 0)).all()
+
+
+def test_a_palette_with_and_without_transparency_becomes_its_colours(tmp_path):
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png") == (200, 100, 50)).all()
+    palette.save(tmp_path / "b.png", transparency=1)
+    assert (read_image(tmp_path / "b.png") == 255).all()
+
+
+def test_black_and_white_and_grey_become_rgb(tmp_path):
+    Image.new("1", (8, 8), 1).save(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png") == 255).all()
+    Image.new("L", (8, 9), 77).save(tmp_path / "b.png")
+    assert read_image(tmp_path / "b.png").shape == (9, 8, 3)
+    assert (read_image(tmp_path / "b.png") == 77).all()
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".webp", ".png"])
+def test_of_several_pages_or_frames_the_first_is_read(tmp_path, suffix):
+    pages = [Image.new("RGB", (16, 16), colour) for colour in ((200, 0, 0), (0, 200, 0), (0, 0, 200))]
+    options = {"lossless": True} if suffix == ".webp" else {}
+    pages[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=pages[1:], **options)
+    assert (read_image(tmp_path / f"a{suffix}") == (200, 0, 0)).all()
+
+
+def test_chinese_names_with_spaces_and_wrong_suffixes_are_read(tmp_path, rgb):
+    folder = tmp_path / "四川 盆地" / "鲕粒 岩"
+    write_image(folder / "样品 3 单偏光.png", rgb)
+    (folder / "样品 3 单偏光.png").rename(folder / "样品 3.jpg")  # content tells, not the suffix
+    assert np.array_equal(read_image(folder / "样品 3.jpg"), rgb)
+
+
+def test_extreme_shapes_are_read(tmp_path):
+    for size_wh in ((1, 1), (30_000, 20)):
+        Image.new("RGB", size_wh, (1, 2, 3)).save(tmp_path / "a.png")
+        assert read_image(tmp_path / "a.png").shape == (size_wh[1], size_wh[0], 3)
+
+
+def test_a_truncated_jpeg_is_an_error_and_never_half_grey(tmp_path, rgb):
+    write_image(tmp_path / "a.jpg", rgb)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    for length in (len(whole) // 2, len(whole) * 9 // 10):
+        (tmp_path / "a.jpg").write_bytes(whole[:length])
+        with pytest.raises(DataError, match="damaged or cut short"):
+            read_image(tmp_path / "a.jpg")
+
+
+def test_what_is_no_photograph_is_an_error_that_says_so(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("I am a text")
+    cases = {"empty.jpg": "empty", "text.jpg": "not an image", "none.jpg": "no such file", ".": "is a folder"}
+    for name, told in cases.items():
+        with pytest.raises(DataError, match=told):
+            read_image(tmp_path / name)
+
+
+def test_pixels_of_unknown_range_are_an_error_that_says_what_to_do(tmp_path):
+    Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((8, 8), 100_000, np.int32)).save(tmp_path / "int.tif")
+    for name in ("float.tif", "int.tif"):
+        with pytest.raises(DataError, match="Save it as an 8-bit or 16-bit image"):
+            read_image(tmp_path / name)
+
+
+def test_more_pixels_than_are_read_here_are_refused_before_decoding(tmp_path, rgb, monkeypatch):
+    write_image(tmp_path / "a.png", rgb)
+    monkeypatch.setattr("geocamnet.images.MAX_PIXELS", 100)
+    with pytest.raises(DataError, match="60 x 40 pixels is more"):
+        read_image(tmp_path / "a.png")
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_is_an_error_of_ours(data, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp()
+    suffix, options = data.draw(st.sampled_from([("jpg", {}), ("png", {}), ("tif", {}), ("webp", {}), ("bmp", {})]))
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "Leica"
+    file = folder / f"damaged.{suffix}"
+    Image.new("RGB", (17, 11), (90, 60, 30)).save(file, **options, **({} if suffix == "bmp" else {"exif": exif}))
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file.write_bytes(content[: data.draw(st.integers(1, len(content)))])
+    try:
+        image = read_image(file)
+    except DataError as error:
+        told = str(error)
+    else:
+        told = f"{file}: {image.dtype} {image.ndim} {image.shape[2]}"
+        assert told.endswith("uint8 3 3")
+    assert told.startswith(str(file))
+
+
+def test_only_uint8_images_of_a_known_suffix_are_written(tmp_path, rgb):
+    with pytest.raises(DataError, match="received float64"):
+        write_image(tmp_path / "a.png", rgb.astype(float))
+    with pytest.raises(DataError, match="shape"):
+        write_image(tmp_path / "a.png", rgb[..., :2])
+    with pytest.raises(DataError, match="unknown suffix"):
+        write_image(tmp_path / "a.xyz", rgb)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cant_be_written_is_an_error_of_ours(tmp_path, rgb):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="can't be written"):
+        write_image(tmp_path / "file" / "below" / "a.png", rgb)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, rgb, monkeypatch):
+    write_image(tmp_path / "a.png", rgb)
+    before = (tmp_path / "a.png").read_bytes()
+
+    def save(self, target, **options):
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    with pytest.raises(DataError, match="No space left"):
+        write_image(tmp_path / "a.png", 255 - rgb)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_an_error_while_writing_aside_passes_through_and_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), written_aside(tmp_path / "a.txt") as aside:
+        aside.write_text(str(1 / 0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_are_listed_sorted_and_hidden_and_other_files_left_out(tmp_path, rgb):
+    for name in ("b/2.JPG", "b/1.jpeg", "a.PNG", ".hidden/x.jpg", "b/._1.jpeg"):
+        write_image(tmp_path / name, rgb)
+    (tmp_path / "notes.txt").touch()
+    found = [file.relative_to(tmp_path).as_posix() for file in list_images(tmp_path)]
+    assert found == ["a.PNG", "b/1.jpeg", "b/2.JPG"]
+
+
+def test_a_folder_without_images_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no photograph found"):
+        list_images(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        list_images(tmp_path / "none")
+
+
+def test_reading_imports_nothing_heavy():
+    heavy = {"torch", "sklearn", "skimage", "onnx", "matplotlib"}
+    code = "import sys, geocamnet.images, geocamnet.train.prepare; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "geocamnet.train.prepare" in modules
+    assert heavy.isdisjoint(modules)
