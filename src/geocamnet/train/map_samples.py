@@ -1,6 +1,7 @@
 """Photographs with the truth of their pixels, out of a DATA folder: its masks, or mosaics where it has none."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -16,6 +17,8 @@ from geocamnet.images import read_image
 from geocamnet.train.index import IndexRow
 from geocamnet.train.localise import OTHER, Heatmap, HeatmapOf, Predict, Sample, localise
 from geocamnet.train.mosaics import mosaics
+
+log = logging.getLogger(__name__)
 
 # More than these tell nothing more, and take minutes: evenly spaced ones are taken.
 MOST_MASKS = 300
@@ -111,7 +114,11 @@ def mask_samples(
                 f"{path}: a mask of {mask.shape[1]} x {mask.shape[0]} px for a photograph of "
                 f"{row.width_px} x {row.height_px} px."
             )
-        image = read_row(row)
+        try:
+            image = read_row(row)
+        except DataError as error:
+            log.warning("Left out of the judging of heatmaps: %s", error)
+            continue
         if image.shape[:2] != mask.shape:  # the photograph was brought to the model's um_per_px
             mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         present = (int(value) - 1 for value in np.unique(mask) if value not in (0, OTHER))

@@ -1,5 +1,6 @@
 """2x2 mosaics of photographs of different classes: exact masks for free, where nobody drew any."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 
 from geocamnet.errors import DataError
 from geocamnet.train.localise import Sample
+
+log = logging.getLogger(__name__)
 
 GREY_MEAN, GREY_STD = 128.0, 32.0
 
@@ -39,9 +42,10 @@ def mosaics(
         `Sample` of (2 cell_px, 2 cell_px).
 
     Raises:
-        DataError: fewer than two classes have a photograph.
+        DataError: fewer than two classes have a photograph, or none of a class can be read.
     """
-    classes = sorted(c for c, images in images_by_class.items() if len(images))
+    photographs = {c: list(images) for c, images in images_by_class.items()}
+    classes = sorted(c for c, images in photographs.items() if images)
     if len(classes) < 2:
         raise DataError(f"Mosaics need photographs of two classes or more; received {len(classes)}.")
     rng = np.random.default_rng(seed)
@@ -53,15 +57,30 @@ def mosaics(
         image = np.empty((2 * cell_px, 2 * cell_px, 3), np.uint8)
         mask = np.empty(image.shape[:2], np.uint8)
         for place, c in zip(order, chosen, strict=True):
-            images, deck = images_by_class[c], image_decks[c]
-            if not deck:
-                deck.extend(int(i) for i in rng.permutation(len(images)))
-            given = images[deck.pop()]
-            cell = _cut(given() if callable(given) else given, cell_px, rng)
+            cell = _cut(_draw(photographs[c], image_decks[c], rng), cell_px, rng)
             top, left = int(place) // 2 * cell_px, int(place) % 2 * cell_px
             image[top : top + cell_px, left : left + cell_px] = equalised(cell) if equalise else cell
             mask[top : top + cell_px, left : left + cell_px] = c + 1
         yield Sample(image, mask, tuple(sorted(set(chosen))))
+
+
+def _draw(photographs: list[RgbImage | Callable[[], RgbImage]], deck: list[int], rng: np.random.Generator) -> RgbImage:
+    """Return the next photograph of a shuffled deck; one that can't be read is left out from then on."""
+    while True:
+        if not deck:
+            deck.extend(int(i) for i in rng.permutation(len(photographs)))
+        position = deck.pop()
+        given = photographs[position]
+        if not callable(given):
+            return given
+        try:
+            return given()
+        except DataError as error:
+            log.warning("Left out of the mosaics: %s", error)
+            del photographs[position]
+            deck.clear()
+            if not photographs:
+                raise
 
 
 def equalised(image: RgbImage) -> RgbImage:

@@ -1,0 +1,68 @@
+"""What must be said beside the figures of a model, in words."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from geocamnet.card import ModelCard
+from geocamnet.errors import DataError
+
+
+def sections_known_of(data: Path) -> bool | None:
+    """Return whether DATA/prepare.json says that thin sections are known; None where it says nothing.
+
+    Raises:
+        DataError: prepare.json can't be read.
+    """
+    file = data / "prepare.json"
+    if not file.is_file():
+        return None
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")).get("sections_known")
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise DataError(f"{file}: can't be read ({error}). Run geocamnet prepare again.") from error
+    return None if known is None else bool(known)
+
+
+def caveats_of(figures: Mapping[str, Any], card: ModelCard, trained_fold: int | None) -> list[str]:
+    """Return a sentence for each thing a reader must know before believing the figures of metrics.json.
+
+    Args:
+        figures: what `evaluate` found.
+        card: of the model.
+        trained_fold: the fold its card says it was trained on.
+    """
+    found = []
+    if not figures["sections_known"]:
+        found.append(
+            "The thin sections of the photographs are not known: photographs of one section may lie in training and "
+            "test, so every figure may be too high, and the intervals too narrow."
+        )
+    if figures["split"] != "test":
+        found.append(f"Judged on the split '{figures['split']}', which training or its choices have seen.")
+    if trained_fold is not None and figures["fold"] != trained_fold:
+        found.append(
+            f"Trained on fold {trained_fold} but judged on fold {figures['fold']}: if the data set is the same, "
+            "the photographs judged were trained on."
+        )
+    if figures["skipped"]:
+        found.append(f"{len(figures['skipped'])} photograph(s) could not be read and are not counted.")
+    unknown = figures["excluded"]["labels_unknown_to_the_model"]
+    if unknown:
+        found.append(f"Labels the model does not know are left out: {', '.join(unknown)}.")
+    if figures["n"] < 100:
+        found.append(f"Only {figures['n']} photographs were judged: mind the intervals.")
+    per_class = figures["model"]["per_class"]
+    absent = [name for name, one in per_class.items() if not one["support"]]
+    if absent:
+        found.append(f"No photograph judged shows: {', '.join(absent)}.")
+    where = figures["localisation"]
+    if where and where["kind"] == "mosaics":
+        found.append(
+            "No masks: heatmaps are judged on 2x2 mosaics of the photographs, whose straight borders are not "
+            "those of nature; every cell counts as its photograph's class throughout."
+        )
+    if card.labels == "multi" and figures["model"].get("thresholds"):
+        found.append("Thresholds per class were chosen on the validation split.")
+    return found

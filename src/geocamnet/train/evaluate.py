@@ -1,0 +1,379 @@
+"""Judge a run or a model file on a split of a data set: figures, baselines on the same rows, heatmaps, pictures."""
+
+import csv
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geocamnet import __version__
+from geocamnet.card import ModelCard
+from geocamnet.errors import DataError, unknown_name
+from geocamnet.images import read_image, written_aside
+from geocamnet.train.baselines import features_of, forest_on_features, majority
+from geocamnet.train.caveats import caveats_of, sections_known_of
+from geocamnet.train.gallery import write_gallery
+from geocamnet.train.index import SPLITS, IndexRow, read_index, use_fold
+from geocamnet.train.localise import Predict, equivariance_error
+from geocamnet.train.map_samples import judge_heatmaps
+from geocamnet.train.metrics import bootstrap_interval, classification_metrics, coverage_accuracy, macro_f1_thresholds
+
+log = logging.getLogger(__name__)
+
+TURNED_PHOTOGRAPHS = 12  # eight predictions each
+
+Progress = Callable[[str, int, int], None]
+Ints = NDArray[np.int64]
+
+
+def evaluate(
+    run_or_model: Path,
+    data: Path,
+    *,
+    split: str = "test",
+    fold: int | None = None,
+    out: Path | None = None,
+    baselines: bool = True,
+    localisation: bool = True,
+    untrained: Predict | None = None,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Judge a model on the labelled photographs of a split, and write down what was found.
+
+    Written into RUN, or into ``out`` where it is given: ``metrics.json``, ``predictions.csv``, ``gallery/`` (for a
+    split other than ``test`` with ``-val`` or ``-train`` in the names, so that a look at validation does not
+    replace the test's figures). A model file without ``out`` is judged and nothing is written.
+
+    Photographs that can't be read are listed under ``skipped``; those whose labels the model does not know are
+    left out and counted under ``excluded``, with the names.
+
+    Args:
+        run_or_model: a RUN folder, or an ``.onnx`` file.
+        data: a DATA folder.
+        split: ``train``, ``val`` or ``test``.
+        fold: of cross-validation; None takes the one the model's card says it was trained on, if any.
+        out: another folder to write to.
+        baselines: also fit the majority class and the random forest on the training split.
+        localisation: also judge the heatmaps.
+        untrained: the same network with random weights, one more row for the table of heatmaps.
+        on_progress: called with (what is being done, done, of how many).
+
+    Returns:
+        What metrics.json holds: ``split, fold, n, sections, classes, labels, sections_known, model, baselines,
+        localisation, excluded, skipped, caveats, created, version``.
+
+    Raises:
+        DataError: an unknown split, no labelled photograph in it, or no label that the model knows.
+        ModelError: the run or model can't be opened.
+    """
+    from geocamnet.train.predictor import open_predictor
+
+    if split not in SPLITS:
+        raise DataError(unknown_name("split", split, SPLITS))
+    tell: Progress = on_progress or (lambda what, done, of: None)
+    predict, card = open_predictor(run_or_model)
+    trained_fold = card.data.get("fold")
+    used_fold = trained_fold if fold is None else fold
+    rows = read_index(data, check_files=False)
+    rows = rows if used_fold is None else use_fold(rows, used_fold)
+    chosen, excluded = _rows_to_judge(rows, split, card)
+
+    def read_row(row: IndexRow) -> NDArray[np.uint8]:
+        from geocamnet.runtime.model import scale_to_card
+
+        return scale_to_card(read_image(data / row.image), card, row.um_per_px)
+
+    said = _answer(predict, chosen, card, read_row, lambda done, of: tell("predicting", done, of))
+    targets = _targets(said.rows, card)
+    figures: dict[str, Any] = {
+        "split": split,
+        "fold": used_fold,
+        "n": len(said.rows),
+        "sections": len({row.section for row in said.rows}),
+        "classes": list(card.class_names),
+        "labels": card.labels,
+        "sections_known": sections_known_of(data),
+        "model": {},
+        "baselines": {},
+        "localisation": None,
+        "excluded": excluded,
+        "skipped": said.skipped,
+    }
+    thresholds = None
+    if card.labels == "multi":
+        thresholds = _validated_thresholds(predict, rows, card, read_row)
+    judge = _Judge(said.rows, targets, card.class_names, thresholds)
+    figures["model"] = judge.of(said.probabilities) | judge.abstention(said.probabilities, card.abstain_below)
+    if baselines:
+        figures["baselines"] = _baselines(judge, rows, card, read_row, tell)
+    if localisation:
+        figures["localisation"] = _localisation(
+            predict, card, rows, said.rows, split=split, data=data, read_row=read_row, untrained=untrained, tell=tell
+        )
+    figures["caveats"] = caveats_of(figures, card, trained_fold)
+    figures["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    figures["version"] = __version__
+    figures = _json_able(figures)
+    folder = out if out is not None else (run_or_model if run_or_model.is_dir() else None)
+    if folder is not None:
+        suffix = "" if split == "test" else f"-{split}"
+        tell("writing", 0, 1)
+        write_gallery(
+            folder / f"gallery{suffix}",
+            predict,
+            card,
+            said.rows,
+            said.probabilities,
+            read_row=read_row,
+            thresholds=thresholds,
+        )
+        _write_predictions(folder / f"predictions{suffix}.csv", said, card, thresholds)
+        with written_aside(folder / f"metrics{suffix}.json") as aside:
+            text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
+            aside.write_text(text + "\n", encoding="utf-8", newline="\n")
+        tell("writing", 1, 1)
+    return figures
+
+
+@dataclass
+class _Said:
+    """What the model said of the photographs that could be read."""
+
+    rows: list[IndexRow] = field(default_factory=list)
+    answers: list[NDArray[np.float64]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        return np.stack(self.answers)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """The rows and truth on which model and baselines are compared."""
+
+    rows: Sequence[IndexRow]
+    targets: Ints
+    class_names: Sequence[str]
+    thresholds: NDArray[np.float64] | None
+
+    def of(self, probabilities: NDArray[np.float64]) -> dict[str, Any]:
+        figures = classification_metrics(probabilities, self.targets, self.class_names, thresholds=self.thresholds)
+        if self.targets.ndim == 2:
+            return figures
+        said = probabilities.argmax(1)
+        sections = [row.section for row in self.rows]
+        figures["intervals"] = bootstrap_interval(said, self.targets, n_classes=len(self.class_names), groups=sections)
+        lights = Counter(row.light for row in self.rows)
+        if len(lights) > 1:
+            figures["by_light"] = {
+                light or "unknown": self._brief(
+                    probabilities, [[i] for i, row in enumerate(self.rows) if row.light == light]
+                )
+                for light in sorted(lights)
+            }
+        fields: dict[tuple[str, str], list[int]] = {}
+        for i, row in enumerate(self.rows):
+            fields.setdefault((row.section, row.field) if row.field else ("", row.image), []).append(i)
+        if len(fields) < len(self.rows):  # the probabilities of a field's photographs (PPL, XPL) averaged
+            figures["by_field"] = self._brief(probabilities, list(fields.values()))
+        return figures
+
+    def abstention(self, probabilities: NDArray[np.float64], abstain_below: float) -> dict[str, Any]:
+        top = probabilities.max(1)
+        kept = top >= abstain_below
+        right = (
+            self.targets[np.arange(len(top)), probabilities.argmax(1)] > 0
+            if self.targets.ndim == 2
+            else (probabilities.argmax(1) == self.targets)
+        )
+        return {
+            "abstention": {
+                "threshold": abstain_below,
+                "coverage": float(kept.mean()),
+                "accuracy": float(right[kept].mean()) if kept.any() else None,
+            },
+            "coverage_accuracy": coverage_accuracy(probabilities, self.targets),
+        }
+
+    def _brief(self, probabilities: NDArray[np.float64], groups: Sequence[Sequence[int]]) -> dict[str, Any]:
+        mean = np.stack([probabilities[group].mean(0) for group in groups])
+        truth = self.targets[[group[0] for group in groups]]
+        figures = classification_metrics(mean, truth, self.class_names)
+        return {name: figures[name] for name in ("n", "accuracy", "balanced_accuracy")}
+
+
+def _rows_to_judge(rows: Sequence[IndexRow], split: str, card: ModelCard) -> tuple[list[IndexRow], dict[str, Any]]:
+    """Return the rows of a split with a label that the model knows, and what was left out."""
+    of_split = [row for row in rows if row.split == split]
+    labelled = [row for row in of_split if row.labels]
+    if not labelled:
+        raise DataError(
+            f"The split '{split}' holds {len(of_split)} photographs and none with a label: nothing to judge by."
+        )
+    known = set(card.class_names)
+    chosen, several, unknown = [], 0, Counter[str]()
+    for row in labelled:
+        strange = [label for label in row.labels if label not in known]
+        unknown.update(strange)
+        if card.labels == "single" and len(row.labels) > 1:
+            several += 1
+        elif len(strange) < len(row.labels):
+            chosen.append(row)
+    if not chosen:
+        theirs = sorted({label for row in labelled for label in row.labels})
+        reason = "carry several labels, and the model knows one" if several else "carry labels it does not know"
+        raise DataError(
+            f"No photograph of the split '{split}' can be judged: all {len(labelled)} {reason}. "
+            f"The model knows: {', '.join(card.class_names)}. The data have: {', '.join(theirs)}."
+        )
+    return chosen, {
+        "photographs": len(of_split) - len(chosen),
+        "unlabelled": len(of_split) - len(labelled),
+        "several_labels": several,
+        "labels_unknown_to_the_model": dict(sorted(unknown.items())),
+    }
+
+
+def _answer(
+    predict: Predict,
+    rows: Sequence[IndexRow],
+    card: ModelCard,
+    read_row: Callable[[IndexRow], NDArray[np.uint8]],
+    tell: Callable[[int, int], None],
+) -> _Said:
+    said = _Said()
+    for done, row in enumerate(rows, start=1):
+        try:
+            probabilities = np.asarray(predict(read_row(row))[0], np.float64)
+        except DataError as error:
+            log.warning("Left out: %s", error)
+            said.skipped.append({"image": row.image, "why": str(error)})
+            continue
+        if probabilities.shape != (len(card.classes),):
+            raise DataError(f"The model answered {probabilities.shape} for {len(card.classes)} classes.")
+        said.rows.append(row)
+        said.answers.append(probabilities)
+        tell(done, len(rows))
+    if not said.rows:
+        raise DataError(f"None of {len(rows)} photographs can be read. The first: {said.skipped[0]['why']}")
+    return said
+
+
+def _targets(rows: Sequence[IndexRow], card: ModelCard) -> Ints:
+    if card.labels == "single":
+        return np.array([card.class_index(row.labels[0]) for row in rows], np.int64)
+    return np.array([[name in row.labels for name in card.class_names] for row in rows], np.int64)
+
+
+def _validated_thresholds(
+    predict: Predict, rows: Sequence[IndexRow], card: ModelCard, read_row: Callable[[IndexRow], NDArray[np.uint8]]
+) -> NDArray[np.float64] | None:
+    """Return (C,) thresholds from the validation split, or None where it can't give any."""
+    try:
+        validation, _ = _rows_to_judge(rows, "val", card)
+        said = _answer(predict, validation, card, read_row, lambda done, of: None)
+    except DataError as error:
+        log.warning("Thresholds stay at 0.5: %s", error)
+        return None
+    return macro_f1_thresholds(said.probabilities, _targets(said.rows, card))
+
+
+def _baselines(
+    judge: _Judge,
+    rows: Sequence[IndexRow],
+    card: ModelCard,
+    read_row: Callable[[IndexRow], NDArray[np.uint8]],
+    tell: Progress,
+) -> dict[str, Any]:
+    try:
+        training, _ = _rows_to_judge(rows, "train", card)
+    except DataError as error:
+        return {"not_possible": str(error)}
+    classes, total = len(card.classes), len(training) + len(judge.rows)
+    kept: list[IndexRow] = []
+
+    def photographs(wanted: Sequence[IndexRow], before: int) -> Iterator[NDArray[np.uint8]]:
+        for done, row in enumerate(wanted, start=before + 1):
+            try:
+                image = read_row(row)
+            except DataError as error:
+                log.warning("Left out of the random forest: %s", error)
+                continue
+            kept.append(row)
+            yield image
+            tell("measuring for the random forest", done, total)
+
+    train_features = features_of(photographs(training, 0))
+    train_targets = _targets(kept, card)
+    test_features = features_of(photographs(judge.rows, len(training)))
+    forest = forest_on_features(train_features, train_targets, test_features, n_classes=classes)
+    return {
+        "majority": judge.of(majority(train_targets, len(judge.rows), classes)),
+        "random_forest": judge.of(forest),
+        "trained_on": len(train_targets),
+    }
+
+
+def _localisation(
+    predict: Predict,
+    card: ModelCard,
+    rows: Sequence[IndexRow],
+    judged: Sequence[IndexRow],
+    *,
+    split: str,
+    data: Path,
+    read_row: Callable[[IndexRow], NDArray[np.uint8]],
+    untrained: Predict | None,
+    tell: Progress,
+) -> dict[str, Any]:
+    thresholds_from = "train" if split == "val" else "val"
+    choosing = [row for row in rows if row.split == thresholds_from and (data / row.image).is_file()]
+    steps = max(1, len(judged) // TURNED_PHOTOGRAPHS)
+    turned = [equivariance_error(predict, read_row(row)) for row in judged[::steps][:TURNED_PHOTOGRAPHS]]
+    result: dict[str, Any] = {"thresholds_from": thresholds_from, "equivariance_error": float(np.mean(turned))}
+    # Masks may lie on photographs without a label too.
+    masked = [row for row in rows if row.split == split and row.mask and not row.labels]
+    tell("judging heatmaps", 0, 1)
+    try:
+        table = judge_heatmaps(
+            predict, card, choosing, [*judged, *masked], data=data, read_row=read_row, untrained=untrained
+        )
+    except DataError as error:
+        log.warning("Heatmaps can't be judged: %s", error)
+        return result | {"kind": None, "table": {}, "not_possible": str(error)}
+    tell("judging heatmaps", 1, 1)
+    return result | table
+
+
+def _write_predictions(file: Path, said: _Said, card: ModelCard, thresholds: NDArray[np.float64] | None) -> None:
+    limits = np.full(len(card.classes), 0.5) if thresholds is None else thresholds
+    with written_aside(file) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["image", "section", "label", "predicted", *card.class_names])
+        for row, values in zip(said.rows, said.probabilities, strict=True):
+            if card.labels == "multi":
+                named = "|".join(np.asarray(card.class_names)[values >= limits])
+            else:
+                named = card.class_names[int(values.argmax())]
+            numbers = [f"{value:.6g}" for value in values]
+            writer.writerow([row.image, row.section, "|".join(row.labels), named, *numbers])
+
+
+def _json_able(value: Any) -> Any:
+    """Return the same with None for what is not finite, and plain numbers for numpy's."""
+    if isinstance(value, dict):
+        return {str(name): _json_able(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_able(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
