@@ -1,0 +1,53 @@
+"""What importing loads, looked at in a fresh process: the runtime never sees torch, the package loads nothing."""
+
+import json
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import geocamnet
+import geocamnet.runtime
+
+# None of these may be loaded by the runtime.
+HEAVY = {"torch", "torchvision", "timm", "lightning", "torchmetrics", "sklearn", "skimage", "matplotlib", "onnx"}
+GROUND = ("errors", "taxonomy", "card", "images", "tiles", "doctor", "runtime")
+MODULES = [f"geocamnet.{name}" for name in GROUND] + [
+    f"geocamnet.runtime.{one.name}" for one in pkgutil.iter_modules(geocamnet.runtime.__path__)
+]
+
+
+def loaded_by(code):
+    """Return the top-level modules that a fresh Python has loaded after ``code``."""
+    program = f"{code}\nimport json, sys; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+def test_the_runtime_has_modules():
+    assert {"geocamnet.runtime.model", "geocamnet.runtime.camera", "geocamnet.runtime.huge"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_of_the_runtime_loads_none_of_the_training_packages(module):
+    assert not loaded_by(f"import {module}") & HEAVY
+
+
+def test_importing_the_package_loads_nothing_heavy_at_all():
+    assert not loaded_by("import geocamnet") & (HEAVY | {"cv2", "onnxruntime", "numpy", "PIL"})
+
+
+def test_every_public_name_is_there_and_loads_none_of_the_training_packages():
+    assert not loaded_by("import geocamnet as gc; [getattr(gc, name) for name in gc.__all__]") & HEAVY
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'predict_everything'"):
+        _ = geocamnet.predict_everything
+
+
+def test_dir_lists_the_public_names():
+    assert set(geocamnet.__all__) <= set(dir(geocamnet))
+    assert "__version__" in dir(geocamnet)
