@@ -181,6 +181,27 @@ def test_a_camera_that_can_not_be_opened_lists_what_was_tried(plug, student):
         next(watch(3, student))
 
 
+def test_a_streams_password_is_not_told(plug, student, caplog):
+    plug([[]], opens=False)
+    with pytest.raises(SourceError, match=r"^rtsp://microscope/live: can't be opened"):
+        next(watch("rtsp://user:secret@microscope/live", student))
+    plug([[bgr((255, 0, 0))]])
+    frames = watch("rtsp://user:secret@microscope/live", student)
+    next(frames)
+    with pytest.raises(SourceError, match=r"^rtsp://microscope/live has gone away"):
+        next(frames)
+    assert "microscope" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_opencvs_own_messages_are_as_loud_afterwards(plug, student):
+    before = cv2.utils.logging.getLogLevel()
+    plug([[]], opens=False)
+    with pytest.raises(SourceError):
+        next(watch(0, student))
+    assert cv2.utils.logging.getLogLevel() == before
+
+
 def test_a_number_in_text_is_a_cameras_number(plug, student):
     plug([[]], opens=False)
     with pytest.raises(SourceError, match="Camera 12 can't"):

@@ -377,13 +377,7 @@ def test_progress_counts_what_was_done_before(source, tmp_path, student):
 def test_hostile_names_are_survived(tmp_path, student, paint):
     source, out = tmp_path / "in", tmp_path / "out"
     long_name = "灰" * 80 + ".png"
-    names = [
-        b"latin \xe9.png",
-        b"two\nlines.png",
-        b'quote " comma,.png',
-        long_name.encode(),
-        b"\xe2\x80\xa8.png",
-    ]
+    names = [b"latin \xe9.png", b"two\nlines.png", b'quote " comma,.png', long_name.encode(), b"\xe2\x80\xa8.png"]
     write_image(tmp_path / "one.png", paint((20, 20), "vug"))
     source.mkdir()
     for name in names:

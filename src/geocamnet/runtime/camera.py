@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -86,7 +87,7 @@ def _frames(source: int | str | os.PathLike[str], every: int) -> Generator[RgbIm
                 continue
             if not live:
                 if position == 0:
-                    raise SourceError(f"{where}: opens, but holds no frame that can be decoded.")
+                    raise SourceError(f"{_name(where)}: opens, but holds no frame that can be decoded.")
                 return
             failed += 1
             if failed < FAILED_READS:
@@ -136,7 +137,11 @@ def _open(where: int | str) -> tuple[cv2.VideoCapture | None, list[str]]:
     """Return an open capture or None, and the names of what was tried."""
     tried: list[str] = []
     for name, backend in _backends(where):
-        capture = cv2.VideoCapture(where, backend)
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own words say it once
+        try:
+            capture = cv2.VideoCapture(where, backend)
+        finally:
+            cv2.utils.logging.setLogLevel(level)
         if capture.isOpened():
             return capture, tried
         capture.release()
@@ -173,15 +178,21 @@ def _cannot_open(where: int | str, tried: list[str]) -> str:
             f"Camera {where} can't be opened. Tried: {attempts}.{seen}{none} Check that it is plugged in, that no "
             "other program uses it, and that this user may use cameras; or name another number."
         )
-    kind = "stream" if "://" in where else "video"
+    if "://" in where or where.startswith("/dev/"):
+        return (
+            f"{_name(where)}: can't be opened. Tried: {attempts}. Check that it is plugged in or running, that this "
+            "machine reaches it, and that it shows in another program."
+        )
     return (
-        f"{where}: can't be opened as a {kind}. Tried: {attempts}. Check that it plays in another program; a video "
-        "that does can be converted with: ffmpeg -i VIDEO out.mp4"
+        f"{where}: can't be opened as a video. Tried: {attempts}. If another program plays it, convert it with: "
+        "ffmpeg -i VIDEO out.mp4"
     )
 
 
 def _name(where: int | str) -> str:
-    return f"Camera {where}" if isinstance(where, int) else where
+    if isinstance(where, int):
+        return f"Camera {where}"
+    return re.sub(r"(?<=://)[^/@]*@", "", where)  # a stream's user and password belong in no message
 
 
 def _to_rgb(frame: NDArray[np.uint8], where: int | str) -> RgbImage:

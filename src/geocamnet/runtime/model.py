@@ -26,7 +26,7 @@ NOT_SURE = "not sure"
 MULTI_LABEL_FROM = 0.5  # a sigmoid at or above it names the class
 _OUTPUTS = ("probabilities", "class_maps")
 _CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors", ".h5", ".pkl"})
-_ERRORS_ONLY = 3  # ONNX Runtime's log severity
+_FATAL_ONLY = 4  # ONNX Runtime's log severity: its errors are raised, and told in our words
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,7 +316,7 @@ def _open_session(file: Path, content: bytes, threads: int, providers: Sequence[
             raise ModelError(unknown_name("execution provider", name, installed))
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     try:
         # From memory: ONNX Runtime opens paths in ways of its own, and one file is all there may be.
         return ort.InferenceSession(content, options, providers=wanted)
