@@ -259,6 +259,21 @@ def test_a_folder_without_images_is_an_error(tmp_path):
         list_images(tmp_path / "none")
 
 
+def test_a_folder_that_cant_be_listed_is_an_error_and_not_left_out(tmp_path, rgb, monkeypatch):
+    write_image(tmp_path / "a.png", rgb)
+    write_image(tmp_path / "locked" / "b.png", rgb)
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"locked: the folder can't be listed \(Permission denied\)"):
+        list_images(tmp_path)
+
+
 def test_reading_imports_nothing_heavy():
     heavy = {"torch", "sklearn", "skimage", "onnx", "matplotlib"}
     code = "import sys, geocamnet.images, geocamnet.train.prepare; print(*sys.modules)"

@@ -132,7 +132,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """Return every image file under ``folder``, sorted by path; hidden files and folders are left out.
 
     Raises:
-        DataError: the folder does not exist, or holds no image.
+        DataError: the folder does not exist or holds no image, or a folder in it can't be listed.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -146,7 +146,10 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def _walk_images(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+    def refuse(error: OSError) -> None:  # os.walk alone would leave the folder out without a word
+        raise DataError(f"{error.filename}: the folder can't be listed ({error.strerror or error}).") from error
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:

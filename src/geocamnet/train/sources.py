@@ -4,7 +4,6 @@ Nothing is guessed silently: what was concluded is said in the notes, and what f
 tells what was seen.
 """
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -133,11 +132,14 @@ def _image_paths(raw: Path) -> tuple[list[str], list[tuple[str, str]]]:
             path.encode("utf-8")
             found.append(path)
         except UnicodeEncodeError:
-            readable = os.fsencode(path).decode("utf-8", "replace")
-            skipped.append((readable, "its name is not valid Unicode: rename the file"))
+            skipped.append((_readable(path), "its name is not valid Unicode: rename the file"))
     if not found:
         raise DataError(f"{raw}: no photograph with a valid name. The first: {skipped[0][0]}.")
     return found, skipped
+
+
+def _readable(path: str) -> str:
+    return path.encode("utf-8", "replace").decode()
 
 
 def _manifest_file(raw: Path, recipe: PrepareRecipe) -> Path | None:
@@ -377,11 +379,11 @@ def _split_notes(photographs: Iterable[RawPhotograph], keep: bool) -> list[str]:
 
 
 def _left_alone(raw: Path, manifest: Path | None) -> list[str]:
+    below = [file.relative_to(raw) for file in raw.rglob("*") if file != manifest and file.is_file()]
     others = sorted(
-        Path(folder, name).relative_to(raw).as_posix()
-        for folder, _, names in os.walk(raw)
-        for name in names
-        if Path(name).suffix.lower() not in IMAGE_SUFFIXES and Path(folder, name) != manifest
+        _readable(path.as_posix())
+        for path in below
+        if path.suffix.lower() not in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
     )
     if not others:
         return []
