@@ -164,9 +164,10 @@ def _guided_filter(guide: NDArray[np.float32], heat: Heatmap, radius: int, step:
     """Return q of `enhance`; ``step`` is the spacing in pixels of the grid the statistics are taken on."""
     height, width = heat.shape
     small_wh = (max(1, round(width / step)), max(1, round(height / step)))
-    floor, centre = heat.min(), guide.mean(axis=(0, 1))  # taken off for the precision of the products
-    small = cv2.resize(heat, small_wh, interpolation=cv2.INTER_AREA) - floor
-    small_guide = cv2.resize(guide, small_wh, interpolation=cv2.INTER_AREA).reshape(*small.shape, -1) - centre
+    small = cv2.resize(heat, small_wh, interpolation=cv2.INTER_AREA)
+    small_guide = cv2.resize(guide, small_wh, interpolation=cv2.INTER_AREA).reshape(*small.shape, -1)
+    floor, centre = heat.min(), small_guide.mean(axis=(0, 1))  # taken off for the precision of the products
+    small, small_guide = small - floor, small_guide - centre
     side = 2 * max(1, round(radius / step)) + 1
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -182,11 +183,11 @@ def _guided_filter(guide: NDArray[np.float32], heat: Heatmap, radius: int, step:
     spread[..., rows, columns] = spread[..., columns, rows] = products
     spread += np.eye(count, dtype=np.float32) * np.float32(REGULARISATION)
     slope: NDArray[np.float32] = np.linalg.solve(spread, together[..., None])[..., 0].astype(np.float32)  # a
-    offset = mean_heat - (slope * mean_guide).sum(axis=-1)  # b
+    offset = mean_heat - np.einsum("hwk,hwk->hw", slope, mean_guide + centre)  # b
     size_wh = (width, height)
     slope = cv2.resize(mean(slope), size_wh, interpolation=cv2.INTER_LINEAR).reshape(guide.shape)
     offset = cv2.resize(mean(offset), size_wh, interpolation=cv2.INTER_LINEAR)
-    return (slope * (guide - centre)).sum(axis=-1) + offset + floor
+    return np.einsum("hwk,hwk->hw", slope, guide) + offset + floor
 
 
 def _checked(heatmap: NDArray[np.floating]) -> Heatmap:
