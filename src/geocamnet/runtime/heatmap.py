@@ -83,8 +83,9 @@ def enhance(
         a = (Sigma + eps I)^-1 cov(g, p),   b = mean(p) - a . mean(g),   q = mean(a) . g + mean(b),
 
     with mean, covariance and Sigma = cov(g, g) over the window, and the last two means over the windows that
-    hold the pixel. Heat ends where texture changes, as far as it did so already in the coarse map, and stays
-    as it is where texture is even. The guide knows differences of neighbouring pixels, never brightness: an
+    hold the pixel (photograph and heat mirrored at their edges). Heat ends where texture changes, as far as it
+    did so roughly in the coarse map; where texture is even a is 0, and the heat is only smoothed, which lowers
+    its peaks. The guide knows differences of neighbouring pixels, never brightness: an
     even change of brightness that moves no difference of levels changes nothing. See `texture_guide` for g.
     Statistics are taken on a grid of a third of the texture window (He and Sun 2015, "Fast guided filter",
     arXiv 1505.00996); the texture maps are that smooth.
