@@ -29,7 +29,8 @@ def read_journal(file: Path, recipe: Mapping[str, Any]) -> dict[str, Stored]:
     for line in lines[1:]:
         try:
             values = json.loads(line)
-            done[values.pop("key")] = Stored(**values)
+            key = values.pop("key")
+            done[key] = Stored(**values)
         except (ValueError, KeyError, TypeError, AttributeError):
             break
     return done
