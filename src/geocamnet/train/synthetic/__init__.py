@@ -6,7 +6,8 @@ Read in this order:
 - `patterns`: noise, mosaics of cells, packed discs: shapes without a mineral.
 - `optics`: the slice of rock, and what light does in it (absorption, interference colours, extinction).
 - `slide`: what a thin section has in common: scale, stain, thickness, lamp, camera.
-- `crystals`: spar, dolomite rhombs, micrite, cement.
+- `mud`: micrite, and the glue in pores.
+- `crystals`: spar, dolomite rhombs, cement.
 - `crystalline`, `grains`, `bioclasts`, `fragments`, `microbial`, `silica`: the fabrics that own their pixels.
 - `objects`: fracture, stylolite, vug, evaporite, which lie in a host rock.
 - `camera`: focus, exposure, tone, noise, the burnt-in scale bar.

@@ -7,15 +7,18 @@ of is a code: 0 not the clast, 1 sparry filling, 2 micrite wall, 3 fibres (azimu
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geocamnet.train.synthetic.crystals import cement, cement_look, micrite, mud_look, spar, spar_look  # fmt: skip
+from geocamnet.train.synthetic.crystals import cement, cement_look, spar, spar_look
 from geocamnet.train.synthetic.grains import carbonate
+from geocamnet.train.synthetic.mud import micrite, mud_look
 from geocamnet.train.synthetic.optics import Rock
-from geocamnet.train.synthetic.patterns import Map, Rng, noise, packed
+from geocamnet.train.synthetic.patterns import Map, Rng, blurred, noise, packed, seams
 from geocamnet.train.synthetic.slide import Dial, Slide
 
+_SKIN = np.ones((5, 5), np.uint8)
 _NONE, _SPAR, _WALL, _FIBRES, _CRYSTAL = 0, 1, 2, 3, 4
 
 
@@ -50,7 +53,7 @@ def shell(u: Map, v: Map, rng: Rng) -> Piece:
         code[band] = _FIBRES
         slant = rng.uniform(-0.5, 0.5)
         azimuth[:] = phi + (np.pi / 2 if rng.random() < 0.6 else 0) + slant * np.sign(depth)
-        density[:] = 0.16 + 0.14 * (np.sin(depth * rng.uniform(9, 16)) > 0.3)
+        density[:] = 0.2 + 0.3 * np.clip(np.sin(depth * rng.uniform(9, 16)), 0, 1)
     else:
         code[band] = _SPAR
         code[band & (np.abs(depth) > 0.78)] = _WALL
@@ -69,8 +72,8 @@ def crinoid(u: Map, v: Map, rng: Rng) -> Piece:
     else:
         inside, canal = r < outline, r < rng.uniform(0.1, 0.28)
     code[inside] = _CRYSTAL
-    mesh = np.sin(u * rng.uniform(38, 60)) * np.sin(v * rng.uniform(38, 60))
-    density[:] = 0.28 + 0.32 * (mesh > 0.15)
+    mesh = np.sin(u * rng.uniform(48, 75)) * np.sin(v * rng.uniform(48, 75))
+    density[:] = 0.3 + 0.2 * np.clip(mesh + 0.3, 0, 1)
     if rng.random() < 0.7:
         code[canal & inside] = _WALL
     azimuth[:] = rng.uniform(0, np.pi)
@@ -138,11 +141,12 @@ def bryozoan(u: Map, v: Map, rng: Rng) -> Piece:
     code[inside] = _FIBRES
     density[:] = 0.55
     azimuth[:] = 0.5 * np.sin(6 * u)
-    step = rng.uniform(0.2, 0.3)
+    v = (v + 0.08 * np.sin(4 * u + 1)).astype(np.float32)
+    step = rng.uniform(0.17, 0.26)
     row = np.floor(v / step)
     x = (u / step + 0.5 * (row % 2)) % 1 - 0.5
     y = (v / step) % 1 - 0.5
-    code[inside & (np.hypot(x, y) < 0.31)] = _SPAR
+    code[inside & (np.hypot(x, y) < 0.29 + 0.06 * np.sin(row * 2.7))] = _SPAR
     return Piece(code, density, azimuth)
 
 
@@ -188,7 +192,8 @@ def bioclastic(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     """Draw skeletal grains, packed in cement (grainstone) or in mud (wackestone, packstone)."""
     size, mineral = slide.size_px, carbonate(dial)
     shares = np.array([dial.between(0.15, 1.0) ** 2 for _ in _KINDS])
-    shares[0] += 0.25
+    shares *= (1.6, 1.1, 0.9, 0.7, 0.5, 0.35, 0.6)
+    shares[0] += 0.2
     crowd, zoom = dial.between(0.5, 0.85), dial.ratio(0.75, 1.15)
     count = 150
     kinds = rng.choice(len(_KINDS), count, p=shares / shares.sum())
@@ -205,20 +210,30 @@ def bioclastic(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     code = np.zeros((size, size), np.uint8)
     density = np.zeros((size, size), np.float32)
     azimuth = np.zeros((size, size), np.float32)
+    worn = slide.px(dial.between(4, 11))
+    wave_u, wave_v = noise(rng, size, slide.px(65), octaves=2), noise(rng, size, slide.px(65), octaves=2)
+    broken, envelope = dial.between(0.15, 0.7), dial.between(0.25, 0.95)
     lie, lying = dial.between(0, np.pi), dial.between(0.2, 1.6)
     for number in np.argsort(-half_px):
         half = float(half_px[number])
         x0, y0 = centres[number]
-        left, top = max(int(x0 - half), 0), max(int(y0 - half), 0)
-        right, bottom = min(int(x0 + half) + 1, size), min(int(y0 + half) + 1, size)
+        reach = 1.25 * half + 2 * worn
+        left, top = max(int(x0 - reach), 0), max(int(y0 - reach), 0)
+        right, bottom = min(int(x0 + reach) + 1, size), min(int(y0 + reach) + 1, size)
         if right - left < 2 or bottom - top < 2:
             continue
         turn = lie + rng.normal(0, lying) + (np.pi if rng.random() < 0.5 else 0)
         y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
         dx, dy = (x - x0) / half, (y - y0) / half
-        u = dx * np.cos(turn) + dy * np.sin(turn)
-        v = dy * np.cos(turn) - dx * np.sin(turn)
+        u = dx * np.cos(turn) + dy * np.sin(turn) + wave_u[top:bottom, left:right] * (worn / half)
+        v = dy * np.cos(turn) - dx * np.sin(turn) + wave_v[top:bottom, left:right] * (worn / half)
         piece = _KINDS[kinds[number]][0](u.astype(np.float32), v.astype(np.float32), rng)
+        if rng.random() < broken:  # snapped across
+            snap = rng.uniform(-0.35, 0.35) + 0.12 * rng.normal() * v
+            piece.code[u > snap + 0.35] = _NONE
+        skin = cv2.erode((piece.code > 0).astype(np.uint8), _SKIN) == 0
+        if rng.random() < envelope:  # bored rim turned to micrite
+            piece.code[skin & (piece.code > 0)] = _WALL
         there = piece.code > 0
         window = np.s_[top:bottom, left:right]
         np.copyto(code[window], piece.code, where=there)
@@ -243,4 +258,6 @@ def bioclastic(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     rock.lay(fill, code == _SPAR)
     rock.lay(walls, code == _WALL)
     rock.lay(bone, code >= _FIBRES)
+    outline = blurred(seams(code > 0), 0.9)
+    rock.darken(outline * np.float32(dial.between(0.4, 1.2)), slide.dust_rgb)
     return rock

@@ -116,5 +116,4 @@ def slope_of_thickness(slide: Slide, size: int) -> Map:
     """Return the thickness of the slice in µm, (H, W): no section is ground quite even."""
     x, y = coordinates(size)
     tilt = (x * np.float32(0.8) + y * np.float32(0.6)) / np.float32(size) - np.float32(0.7)
-    thickness_um: Map = np.float32(slide.thickness_um) * (1 + np.float32(slide.slope) * tilt)
-    return thickness_um
+    return ((1 + np.float32(slide.slope) * tilt) * np.float32(slide.thickness_um)).astype(np.float32)

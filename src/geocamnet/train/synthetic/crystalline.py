@@ -5,17 +5,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from geocamnet.train.synthetic.crystals import (
-    MudLook,
-    RhombLook,
-    SparLook,
-    micrite,
-    mud_look,
-    rhomb_look,
-    rhombs,
-    spar,
-    spar_look,
-)  # fmt: skip
+from geocamnet.train.synthetic.crystals import RhombLook, SparLook, rhomb_look, rhombs, spar, spar_look
+from geocamnet.train.synthetic.mud import MudLook, micrite, mud_look
 from geocamnet.train.synthetic.optics import CALCITE, DOLOMITE, Rock
 from geocamnet.train.synthetic.patterns import Rng, blurred, noise
 from geocamnet.train.synthetic.slide import Dial, Slide
@@ -60,7 +51,7 @@ def limestone(size_um: tuple[float, float]) -> Draw:
 
 def _ghosts(rock: Rock, slide: Slide, dial: Dial, rng: Rng) -> None:
     """Add what recrystallisation left of the older rock: clouds, and dark bitumen between some crystals."""
-    strength = dial.between(0.0, 0.3)
+    strength = dial.between(0.0, 0.22)
     clouds = noise(rng, slide.size_px, slide.px(dial.ratio(150, 500)), octaves=2)
     rock.darken(np.clip(clouds, -1, 2) * np.float32(strength * 0.4), slide.dust_rgb)
 

@@ -1,4 +1,4 @@
-"""Crystal mosaics and mud: sparry calcite, dolomite rhombs, micrite, cement that grows from the walls of pores."""
+"""Crystal mosaics: sparry calcite, dolomite rhombs, cement that grows from the walls of pores."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geocamnet.train.synthetic.mud import MudLook, micrite, pore_glue
 from geocamnet.train.synthetic.optics import CALCITE, DOLOMITE, Mineral, Rgb, Rock, tinted
 from geocamnet.train.synthetic.patterns import (
     Labels,
@@ -59,7 +60,7 @@ def spar_look(dial: Dial) -> SparLook:
         dust=dial.between(0.02, 0.3),
         order=dial.between(0.2, 0.8),
         bend=dial.between(0.02, 0.1),
-        sweep=dial.between(0.03, 0.2),
+        sweep=dial.between(0.0, 0.09),
     )
 
 
@@ -73,7 +74,7 @@ def random_axes(rng: Rng, count: int) -> tuple[NDArray[np.float32], NDArray[np.f
     """Return azimuth (radian) and share of the full birefringence for optic axes spread evenly in space."""
     azimuth = rng.uniform(0, np.pi, count).astype(np.float32)
     steep = rng.uniform(0, 1, count).astype(np.float32)
-    return azimuth, 1 - np.float32(0.85) * steep * steep
+    return azimuth, 1 - np.float32(0.8) * steep**3
 
 
 def crystals(
@@ -124,7 +125,7 @@ def crystals(
             step = np.floor(along)
             part = along - step
             if number == 0:
-                wide = rng.random(1021).astype(np.float32)
+                wide = np.clip(1.7 * rng.random(1021) - 0.7, 0, 1).astype(np.float32)  # many thin, some none
                 band = pick(wide, (step.astype(np.int32) * 7 + labels * 13) % 1021)
                 twinned = pick((rng.random(count) < look.twins).astype(np.float32), labels)
                 lamella = (part < band * 0.55) * twinned
@@ -251,7 +252,8 @@ def rhombs(slide: Slide, rng: Rng, look: RhombLook, *, size_um: float) -> Rock:
     dark += line * np.float32(1.5 * look.outline * np.clip(mean_px / 8, 0.35, 1.0))
     turned = pick(azimuth, labels)
     if look.sweep > 0 and mean_px > 8:  # the lattice of saddle dolomite is curved: extinction sweeps across
-        turned = turned + np.float32(look.sweep) * (dx + dy) / np.float32(mean_px)
+        bow = (look.sweep * rng.standard_normal((2, total)) / mean_px).astype(np.float32)
+        turned = turned + dx * pick(bow[0], labels) + dy * pick(bow[1], labels)
     delta = pick(share, labels) * np.float32(DOLOMITE.birefringence)
     absorb = tinted(np.ones((size, size), np.float32), clear_absorb(slide, DOLOMITE))
     rock = Rock(absorb, delta, turned, np.full((size, size), 0.04, np.float32))
@@ -264,72 +266,6 @@ def rhombs(slide: Slide, rng: Rng, look: RhombLook, *, size_um: float) -> Rock:
             rock.lay(micrite(slide, rng, MudLook(mineral=DOLOMITE)), gaps)
         else:
             rock.lay(pore_glue(slide, rng), gaps)
-    return rock
-
-
-@dataclass(frozen=True)
-class MudLook:
-    """How a section's micrite looks.
-
-    Attributes:
-        mineral: calcite or dolomite.
-        density: relative to the section's mud.
-        mottle: unevenness over tenths of a millimetre.
-        crystal_um: size of the crystals.
-        sparkle: share of crystals large enough to be seen.
-        lamina: strength of faint bedding.
-    """
-
-    mineral: Mineral = CALCITE
-    density: float = 1.0
-    mottle: float = 0.12
-    crystal_um: float = 4.0
-    sparkle: float = 0.02
-    lamina: float = 0.0
-
-
-def mud_look(dial: Dial, mineral: Mineral) -> MudLook:
-    """Draw the look of a section's micrite."""
-    return MudLook(
-        mineral=mineral,
-        density=dial.between(0.7, 1.15),
-        mottle=dial.between(0.04, 0.2),
-        crystal_um=dial.between(3, 7),
-        sparkle=dial.between(0.0, 0.05),
-        lamina=0.0,
-    )
-
-
-def micrite(slide: Slide, rng: Rng, look: MudLook) -> Rock:
-    """Return lime or dolomite mud: crystals too small to be told apart, overlapping in the slice."""
-    size = slide.size_px
-    grain_px = max(slide.px(look.crystal_um), 0.9)
-    fine = noise(rng, size, grain_px)
-    coarse = noise(rng, size, slide.px(90), octaves=2)
-    density = np.float32(slide.mud * look.density) * (1 + np.float32(look.mottle) * coarse + np.float32(0.13) * fine)
-    if look.lamina > 0:
-        density += np.float32(look.lamina) * noise(rng, size, slide.px(70), stretch=9, angle=rng.normal(0.3, 0.05))
-    if look.sparkle > 0:
-        grains = noise(rng, size, max(slide.px(9), 1.0))
-        bright = np.clip((grains - np.float32(2.1 - 8 * look.sparkle)) * 3, 0, 1)
-        density = density * (1 - np.float32(0.75) * bright)
-    absorb = tinted(np.maximum(density, np.float32(0.08)), slide.dust_rgb)
-    stain = slide.stain(look.mineral)
-    for channel in range(3):
-        absorb[channel] += np.float32(0.9 * stain[channel])
-    azimuth = np.float32(0.9) * noise(rng, size, grain_px * 1.4)
-    delta = np.full((size, size), look.mineral.birefringence * 0.8, np.float32)
-    return Rock(absorb, delta, azimuth, np.full((size, size), 0.5, np.float32))
-
-
-def pore_glue(slide: Slide, rng: Rng) -> Rock:
-    """Return the glue in pores: blue-dyed or clear, a few bubbles and specks of polishing grit."""
-    size = slide.size_px
-    flat = np.zeros((size, size), np.float32)
-    density = 1 + np.float32(0.06) * noise(rng, size, slide.px(220))
-    grit = noise(rng, size, max(slide.px(7), 1.1)) > 3.0
-    rock = Rock(tinted(density, slide.glue_rgb), flat, flat.copy(), flat.copy())
-    rock.darken(blurred(grit.astype(np.float32), 0.7) * np.float32(0.7), slide.dust_rgb)
     return rock
 
 

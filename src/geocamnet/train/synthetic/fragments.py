@@ -3,24 +3,16 @@
 import cv2
 import numpy as np
 
-from geocamnet.train.synthetic.crystals import (
-    MudLook,
-    RhombLook,
-    cement,
-    cement_look,
-    micrite,
-    mud_look,
-    rhombs,
-    spar,
-    spar_look,
-)  # fmt: skip
+from geocamnet.train.synthetic.crystals import RhombLook, cement, cement_look, rhombs, spar, spar_look
 from geocamnet.train.synthetic.grains import carbonate
+from geocamnet.train.synthetic.mud import MudLook, micrite, mud_look
 from geocamnet.train.synthetic.optics import DOLOMITE, Rock
 from geocamnet.train.synthetic.patterns import (
     Rng,
     blurred,
     cells,
     coordinates,
+    line_noise,
     noise,
     pick,
     ridged,
@@ -37,14 +29,14 @@ def breccia(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     or a dark matrix of mud with splinters.
     """
     size, mineral = slide.size_px, carbonate(dial)
-    clast_px = slide.px(dial.ratio(520, 1400))
+    clast_px = slide.px(dial.ratio(380, 950))
     # a strip of the bisector between neighbouring seeds is taken away: faces stay straight, corners sharp
-    points = scattered(rng, size, clast_px, order=0.25)
+    points = scattered(rng, size, clast_px, order=0.1)
     labels, centres, to_seed = cells(size, points)
-    apart = _gap(size, labels, centres, to_seed, slide.px(dial.between(30, 110)))
+    apart = _gap(size, labels, centres, to_seed, slide.px(dial.between(30, 130)), rng)
     splinters_px = max(slide.px(dial.ratio(110, 240)), 4)
     fine_labels, fine_centres, fine_to = cells(size, scattered(rng, size, splinters_px, order=0.2))
-    fine_gap = _gap(size, fine_labels, fine_centres, fine_to, splinters_px * 0.22)
+    fine_gap = _gap(size, fine_labels, fine_centres, fine_to, splinters_px * 0.22, rng)
     present = pick(rng.random(len(centres)) < dial.between(0.62, 0.9), labels)
     clast = ~apart & present
     some = pick(rng.random(len(fine_centres)) < dial.between(0.15, 0.5), fine_labels)
@@ -71,10 +63,12 @@ def breccia(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     x, y = coordinates(size)
     across = pick(np.cos(turn), all_labels) * y - pick(np.sin(turn), all_labels) * x
     across += np.float32(slide.px(25)) * noise(rng, size, slide.px(160))
-    bedding = np.sin(across * np.float32(2 * np.pi / max(slide.px(dial.ratio(80, 190)), 3)))
+    table = line_noise(rng, 4096, 12, octaves=3, fall=0.7)
+    step = across * np.float32(14 / max(slide.px(dial.ratio(70, 170)), 2)) + np.float32(2048)
+    bedding = pick(table, np.clip(step, 0, 4095).astype(np.int32))
     laminated = (kind == 1).astype(np.float32)
-    clots = noise(rng, size, slide.px(60), octaves=2)
-    pattern = laminated * np.float32(0.35) * bedding + np.float32(0.12) * clots
+    clots = noise(rng, size, slide.px(140), octaves=4)
+    pattern = laminated * np.float32(0.35) * bedding + np.float32(0.08) * clots
     body.darken(np.float32(slide.mud) * (tone + pattern), slide.dust_rgb)
     if kinds > 2:
         if mineral is DOLOMITE:
@@ -92,7 +86,9 @@ def breccia(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     return rock
 
 
-def _gap(size: int, labels: np.ndarray, centres: np.ndarray, to_seed: np.ndarray, width_px: float) -> np.ndarray:
+def _gap(
+    size: int, labels: np.ndarray, centres: np.ndarray, to_seed: np.ndarray, width_px: float, rng: Rng
+) -> np.ndarray:
     """Return the pixels nearer than half ``width_px`` to a face of the mosaic.
 
     The distance to the face is the half difference of the distances to the nearest and the second nearest
@@ -102,4 +98,4 @@ def _gap(size: int, labels: np.ndarray, centres: np.ndarray, to_seed: np.ndarray
     border[:, :-1] |= labels[:, 1:] != labels[:, :-1]
     border[:-1] |= labels[1:] != labels[:-1]
     inward = cv2.distanceTransform(1 - border, cv2.DIST_L2, cv2.DIST_MASK_5)
-    return inward < width_px / 2
+    return inward < width_px / 2 * np.clip(1 + 0.6 * noise(rng, size, 4 * width_px + 8), 0.3, 2.5)

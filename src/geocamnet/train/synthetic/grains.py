@@ -6,15 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geocamnet.train.synthetic.crystals import (
-    cement,
-    cement_look,
-    clear_absorb,
-    micrite,
-    mud_look,
-    spar,
-    spar_look,
-)  # fmt: skip
+from geocamnet.train.synthetic.crystals import cement, cement_look, clear_absorb, spar, spar_look
+from geocamnet.train.synthetic.mud import micrite, mud_look
 from geocamnet.train.synthetic.optics import CALCITE, DOLOMITE, QUARTZ, Mineral, Rock, tinted
 from geocamnet.train.synthetic.patterns import (
     Labels,
@@ -28,6 +21,7 @@ from geocamnet.train.synthetic.patterns import (
     noise,
     packed,
     pick,
+    seams,
 )  # fmt: skip
 from geocamnet.train.synthetic.slide import Dial, Slide
 
@@ -127,7 +121,7 @@ def oolite(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     stands in every ooid between crossed polars.
     """
     size, mineral = slide.size_px, carbonate(dial)
-    radii = _draw_radii(slide, rng, dial.ratio(150, 380), dial.between(0.08, 0.3), dial.between(0.72, 0.92))
+    radii = _draw_radii(slide, rng, dial.ratio(120, 320), dial.between(0.08, 0.3), dial.between(0.84, 1.08))
     grains = outlined(
         rng, size, packed(rng, size, radii), radii, long=dial.between(0.02, 0.1), rough=dial.between(0.003, 0.015)
     )
@@ -154,7 +148,7 @@ def oolite(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     density = (
         np.float32(slide.mud * 0.85)
         * dense
-        * (0.3 + (1 - radial_map) * 0.95 * rings + radial_map * (0.28 * rays + 0.45 * (rings > 0.62)))
+        * (0.3 + (1 - radial_map) * 0.95 * rings + radial_map * (0.42 * rays + 0.45 * (rings > 0.62)))
     )
     rotted = pick((rng.random(count) < dial.between(0.0, 0.3)).astype(np.float32), labels)  # micritised
     density = density * (1 - rotted) + rotted * np.float32(slide.mud) * (0.8 + 0.2 * rings)
@@ -262,18 +256,14 @@ def arenaceous(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     rock = groundmass(slide, dial, rng, grains.inside, mineral, muddy=0.1)
     count, labels = len(radii), np.maximum(grains.labels, 0)
     body = micrite(slide, rng, mud_look(dial, mineral))
-    dense = pick(rng.normal(0, dial.between(0.1, 0.3), count).astype(np.float32), labels)
-    clots = noise(rng, size, slide.px(dial.ratio(25, 60)), octaves=2)
-    body.darken(np.float32(slide.mud) * (dense + np.float32(dial.between(0.08, 0.25)) * clots), slide.dust_rgb)
+    dense = pick(rng.normal(0, dial.between(0.12, 0.4), count).astype(np.float32), labels)
+    clots = noise(rng, size, slide.px(dial.ratio(40, 110)), octaves=4)
+    body.darken(np.float32(slide.mud) * (dense + np.float32(dial.between(0.06, 0.2)) * clots), slide.dust_rgb)
     silt = single_crystals(slide, rng, labels, count, QUARTZ)
-    clean = pick(rng.random(count) < dial.between(0, 0.12), labels)
+    clean = pick((rng.random(count) < dial.between(0, 0.35)) & (radii < slide.px(75)), labels)
     body.lay(silt, clean & grains.inside)
     rim = np.exp(-np.square((grains.rho - 0.97) * np.float32(14)))
     body.darken(rim * np.float32(dial.between(0.0, 0.4) * slide.mud), slide.dust_rgb)
+    body.darken(blurred(seams(grains.labels), 0.8) * np.float32(0.5 * slide.mud), slide.dust_rgb)
     rock.lay(body, grains.inside)
     return rock
-
-
-def soft(where: Where, sigma_px: float) -> Map:
-    """Return a region with a soft border, 0 to 1."""
-    return blurred(where.astype(np.float32), sigma_px)

@@ -3,18 +3,9 @@
 import cv2
 import numpy as np
 
-from geocamnet.train.synthetic.crystals import (
-    cement,
-    cement_look,
-    clear_absorb,
-    distance_from,
-    micrite,
-    mud_look,
-    pore_glue,
-    spar,
-    spar_look,
-)  # fmt: skip
+from geocamnet.train.synthetic.crystals import cement, cement_look, clear_absorb, distance_from, spar, spar_look
 from geocamnet.train.synthetic.grains import carbonate
+from geocamnet.train.synthetic.mud import micrite, mud_look, pore_glue
 from geocamnet.train.synthetic.optics import Rock, tinted
 from geocamnet.train.synthetic.patterns import (
     Rng,
@@ -104,24 +95,26 @@ def foam(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     size, mineral = slide.size_px, carbonate(dial)
     cell_um = dial.ratio(75, 190)
     # many small bubbles among larger ones: seeds thinned where noise is high
-    points = scattered(rng, size, slide.px(cell_um * 0.75), order=dial.between(0.2, 0.5))
+    points = scattered(rng, size, slide.px(cell_um * 0.75), order=dial.between(0.55, 0.85))
     crowd = noise(rng, size, slide.px(cell_um * 3.5))[points[:, 1].astype(int), points[:, 0].astype(int)]
-    points = points[rng.random(len(points)) < 1 / (1 + np.exp(-1.6 * crowd - 0.9))]
+    points = points[rng.random(len(points)) < 1 / (1 + np.exp(-1.5 * crowd - 1.6))]
     if len(points) == 0:
         points = np.array([[size / 2, size / 2]], np.float32)
-    labels, centres, _ = cells(size, points)
+    labels, centres, out = cells(size, points)
     border = np.zeros((size, size), np.uint8)
     border[:, :-1] |= labels[:, 1:] != labels[:, :-1]
     border[:-1] |= labels[1:] != labels[:-1]
     inward = cv2.distanceTransform(1 - border, cv2.DIST_L2, cv2.DIST_MASK_5)
-    wall_px = slide.px(cell_um * dial.between(0.09, 0.17))
+    wall_px = slide.px(cell_um * dial.between(0.06, 0.12))
     thick = noise(rng, size, slide.px(cell_um * 2.5), octaves=2)
     wall = np.float32(wall_px) * np.clip(1 + np.float32(0.45) * thick, 0.35, 3)
-    # blurring the distance rounds the corners of the cells
+    # a bubble keeps within the circle its cell has room for: corners are rounded off, and spongy mud fills them
     rounded = blurred(inward, slide.px(cell_um * 0.07))
-    bubbles = rounded > wall
-    filled = pick(rng.random(len(centres)) < dial.between(0.0, 0.1), labels)  # cells full of mud
-    massive = thick > dial.between(1.3, 2.4)
+    room = inward[centres[:, 1].astype(int), centres[:, 0].astype(int)] * dial.between(1.3, 2.0)
+    squash = 1 + np.float32(0.16) * noise(rng, size, slide.px(cell_um * 0.7))
+    bubbles = (rounded > wall) & (out * squash < pick(room.astype(np.float32), labels))
+    filled = pick(rng.random(len(centres)) < dial.between(0.0, 0.06), labels)  # cells full of mud
+    massive = thick > dial.between(1.7, 3.0)
     bubbles &= ~(filled | massive)
     look = cement_look(dial, mineral)
     rock = micrite(slide, rng, mud_look(dial, mineral))
@@ -129,7 +122,7 @@ def foam(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     block = spar(slide, rng, look.spar, size_um=cell_um * dial.between(0.3, 0.7), mineral=mineral)
     rock.lay(block, bubbles)
     if dial.chance(0.3):
-        rock.lay(pore_glue(slide, rng), bubbles & pick(rng.random(len(centres)) < dial.between(0.05, 0.3), labels))
+        rock.lay(pore_glue(slide, rng), bubbles & pick(rng.random(len(centres)) < dial.between(0.03, 0.15), labels))
     return rock
 
 
@@ -142,7 +135,7 @@ def grape(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     size, mineral = slide.size_px, carbonate(dial)
     lump_um = dial.ratio(500, 1300)
     value = noise(rng, size, slide.px(lump_um), octaves=3)
-    host = value > dial.between(0.35, 1.0)
+    host = value > np.quantile(value[::4, ::4], 1 - dial.between(0.12, 0.38))
     if not host.any():
         host = value >= value.max()
     away = distance_from(host)
@@ -153,7 +146,7 @@ def grape(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     seeds[rows[few], columns[few]] = 0
     # botryoids grow on botryoids: later fans begin on the earlier ones
     later = scattered(rng, size, spacing * dial.between(1.6, 3.0), order=0.3).astype(int)
-    thickness = slide.px(dial.ratio(220, 700))
+    thickness = slide.px(dial.ratio(300, 900))
     start = away[later[:, 1], later[:, 0]]
     later = later[(start > 0.35 * thickness) & (start < 0.75 * thickness)]
     seeds[later[:, 1], later[:, 0]] = 0
@@ -191,6 +184,6 @@ def grape(slide: Slide, dial: Dial, rng: Rng) -> Rock:
         rock.lay(pore_glue(slide, rng), centre_open)
     rock.lay(fans, lined)
     body = micrite(slide, rng, mud_look(dial, mineral))
-    body.darken(np.float32(0.3 * slide.mud) * noise(rng, size, slide.px(70), octaves=2), slide.dust_rgb)
+    body.darken(np.float32(0.2 * slide.mud) * noise(rng, size, slide.px(160), octaves=4), slide.dust_rgb)
     rock.lay(body, host)
     return rock

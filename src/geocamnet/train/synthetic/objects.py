@@ -6,18 +6,21 @@ Each returns the rock with the object in it and where the object is; the rest of
 import cv2
 import numpy as np
 
-from geocamnet.train.synthetic.crystals import CementLook, cement, cement_look, distance_from, pore_glue  # fmt: skip
+from geocamnet.train.synthetic.crystals import CementLook, cement, cement_look, distance_from
 from geocamnet.train.synthetic.grains import carbonate
+from geocamnet.train.synthetic.mud import pore_glue
 from geocamnet.train.synthetic.optics import ANHYDRITE, GYPSUM, Rock, tinted
 from geocamnet.train.synthetic.patterns import (
     Rng,
     Where,
     blurred,
+    cells,
     coordinates,
     line_noise,
     noise,
     pick,
     rotated,
+    scattered,
     seams,
 )  # fmt: skip
 from geocamnet.train.synthetic.slide import Dial, Slide
@@ -30,16 +33,16 @@ def fracture(slide: Slide, dial: Dial, rng: Rng, rock: Rock) -> Where:
     main = dial.between(0, np.pi)
     count = 1 + int(rng.random() < 0.45) + int(rng.random() < dial.between(0, 0.5))
     wide_um = dial.ratio(70, 420)
-    rough, steps = dial.between(0.2, 1.0), dial.between(0.0, 1.0)
+    rough, steps, swell = dial.between(0.2, 1.0), dial.between(0.0, 1.0), dial.between(0.02, 0.2)
     for number in range(count):
         angle = main + (rng.normal(0, 0.12) if number == 0 or rng.random() < 0.6 else rng.uniform(0.5, 2.6))
         along, across = rotated(size, angle)
         half_px = 0.5 * slide.px(wide_um * (rng.uniform(0.8, 1.25) if number == 0 else rng.uniform(0.15, 0.7)))
         half_px = float(np.clip(half_px, 1.2, size * 0.14))
         span = 2 * size
-        path = line_noise(rng, span, size * 0.5, octaves=2) * size * 0.03
+        path = line_noise(rng, span, size * 0.5, octaves=2) * size * 0.022
         path += line_noise(rng, span, slide.px(140), octaves=3) * slide.px(16) * rough
-        breadth = 1 + 0.22 * line_noise(rng, span, size * 0.3, octaves=2)
+        breadth = 1 + swell * line_noise(rng, span, size * 0.3, octaves=2)
         wall = line_noise(rng, span, slide.px(45), octaves=2) * slide.px(7) * steps
         at = np.clip(along + size, 0, span - 1).astype(np.int32)
         offset = rng.uniform(-0.2, 0.2) * size if number == 0 else rng.uniform(-0.42, 0.42) * size
@@ -67,7 +70,8 @@ def stylolite(slide: Slide, dial: Dial, rng: Rng, rock: Rock) -> Where:
     size = slide.size_px
     where = np.zeros((size, size), bool)
     main = dial.between(-0.6, 0.6)
-    tooth_um, height_um = dial.ratio(50, 240), dial.ratio(35, 230)
+    tooth_um = dial.ratio(60, 240)
+    height_um = tooth_um * dial.ratio(0.3, 1.0)
     seam_um = dial.ratio(9, 42)
     style = dial.between(0, 1)
     count = 1 + int(rng.random() < dial.between(0.0, 0.8)) + int(rng.random() < 0.2)
@@ -144,7 +148,7 @@ def evaporite(slide: Slide, dial: Dial, rng: Rng, rock: Rock) -> Where:
     """Grow gypsum or anhydrite: laths scattered in the rock, or felted into nodules; return where they are."""
     size = slide.size_px
     mineral = GYPSUM if dial.chance(0.25) else ANHYDRITE
-    long_um, slim = dial.ratio(90, 420), dial.between(3.0, 7.5)
+    long_um, slim = dial.ratio(70, 280), dial.between(3.0, 7.5)
     nodular = dial.between(0, 1)
     value = noise(rng, size, slide.px(dial.ratio(350, 800)), octaves=2)
     threshold = float(np.quantile(value[::4, ::4], 1 - dial.between(0.3, 0.75)))
@@ -162,7 +166,7 @@ def evaporite(slide: Slide, dial: Dial, rng: Rng, rock: Rock) -> Where:
     count = len(centres)
     loose = dial.between(0.2, 1.0)
     turn = (flow[at[:, 1], at[:, 0]] * 1.3 + loose * rng.normal(0, 0.9, count)).astype(np.float32)
-    half_long = long_px * 0.5 * np.exp(0.35 * rng.standard_normal(count))
+    half_long = long_px * 0.5 * np.exp(np.clip(0.5 * rng.standard_normal(count), -1.2, 0.7))
     half_wide = np.maximum(half_long / slim * rng.uniform(0.7, 1.4, count), 0.8)
     first = np.stack([np.cos(turn), np.sin(turn)], 1) * half_long[:, None]
     second = np.stack([-np.sin(turn), np.cos(turn)], 1) * half_wide[:, None]
@@ -178,10 +182,8 @@ def evaporite(slide: Slide, dial: Dial, rng: Rng, rock: Rock) -> Where:
     where = labels >= 0
     felt = nodules & ~where  # between the laths of a nodule: finer felt
     if felt.any():
-        fine = (noise(rng, size, max(long_px * 0.1, 1.2), stretch=4, angle=float(rng.uniform(0, 3))) * 40).astype(
-            np.int32
-        )
-        labels = np.where(felt, count + np.abs(fine) % 97, labels)
+        fine, _, _ = cells(size, scattered(rng, size, max(half_wide.mean() * 1.6, 2.0), order=0.4))
+        labels = np.where(felt, count + fine % 97, labels).astype(np.int32)
         where |= felt
     total = count + 97
     azimuth = np.concatenate([turn, rng.uniform(0, np.pi, 97)]).astype(np.float32)

@@ -98,7 +98,11 @@ def interference_colours() -> NDArray[np.float32]:
     for peak_nm, width_nm in ((600.0, 46.0), (540.0, 42.0), (460.0, 36.0)):
         weight = np.exp(-(((wavelength_nm[0] - peak_nm) / width_nm) ** 2) / 2)
         colours.append(intensity @ (weight / weight.sum()))
-    return np.stack(colours).astype(np.float32)
+    table = np.stack(colours)
+    # faces between crystals are oblique, so that high orders of many thicknesses mix to pearly white
+    pearl = np.clip((retardation_nm[:, 0] - 900) / 3000, 0, 0.65)
+    table = table * (1 - pearl) + 0.5 * (table.mean(axis=0) + 0.5) * pearl
+    return table.astype(np.float32)
 
 
 def plane_polarised(rock: Rock, thickness_um: Map) -> NDArray[np.float32]:

@@ -34,7 +34,9 @@ def rotated(size: int, angle: float) -> tuple[Map, Map]:
     return along, across
 
 
-def noise(rng: Rng, size: int, scale_px: float, *, octaves: int = 1, stretch: float = 1.0, angle: float = 0.0) -> Map:
+def noise(
+    rng: Rng, size: int, scale_px: float, *, octaves: int = 1, stretch: float = 1.0, angle: float | None = None
+) -> Map:
     """Return smooth random values of mean 0 and standard deviation near 1.
 
     A coarse grid of normal values, enlarged with cubic interpolation (value noise); every further octave has
@@ -46,7 +48,7 @@ def noise(rng: Rng, size: int, scale_px: float, *, octaves: int = 1, stretch: fl
         scale_px: distance over which the values change.
         octaves: sum of that many scales.
         stretch: longer by this factor along ``angle`` than across.
-        angle: radian.
+        angle: radian; None turns every octave at random, which hides the grid.
     """
     total = np.zeros((size, size), np.float32)
     weight, power = 1.0, 0.0
@@ -55,7 +57,8 @@ def noise(rng: Rng, size: int, scale_px: float, *, octaves: int = 1, stretch: fl
         reach = 1.5 * size + 4 * scale
         columns, rows = int(reach / (scale * stretch)) + 5, int(reach / scale) + 5
         grid = rng.standard_normal((rows, columns), dtype=np.float32)
-        cos, sin = np.cos(angle), np.sin(angle)
+        turned = rng.uniform(0, np.pi) if angle is None else angle
+        cos, sin = np.cos(turned), np.sin(turned)
         # pixel -> grid: turn about the middle of the field, then divide by the scales
         turn = np.array([[cos / (scale * stretch), sin / (scale * stretch), 0.0], [-sin / scale, cos / scale, 0.0]])
         middle = np.array([size / 2, size / 2])
@@ -130,11 +133,6 @@ def blurred(values: Map, sigma_px: float) -> Map:
         small = cv2.GaussianBlur(small, (0, 0), sigma_px / factor)
         return cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
     return cv2.GaussianBlur(values, (0, 0), sigma_px)
-
-
-def distance_to(where: Where) -> Map:
-    """Return the distance in pixels to the nearest True pixel (large where there is none)."""
-    return cv2.distanceTransform((~where).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
 
 
 def bent(labels_or_map: NDArray[Any], rng: Rng, reach_px: float, scale_px: float) -> NDArray[Any]:

@@ -48,9 +48,11 @@ def siliceous(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     if ghost > 0.5:  # outlines of replaced grains
         ghosts, middle, away = cells(size, scattered(rng, size, slide.px(dial.ratio(140, 300)), order=0.7))
         reach = pick((slide.px(75) * rng.uniform(0.6, 1.3, len(middle))).astype(np.float32), ghosts)
-        ring = np.exp(-np.square((away - reach) / np.float32(max(slide.px(9), 1.2))))
-        ring += 0.5 * np.exp(-np.square((away - reach * 0.6) / np.float32(max(slide.px(7), 1.2))))
-        rock.darken(ring * np.float32(0.35 * (ghost - 0.3) * slide.mud), slide.dust_rgb)
+        away = away * (1 + np.float32(0.2) * noise(rng, size, slide.px(70), octaves=2))
+        body = 1 / (1 + np.exp(np.clip((away - reach) / np.float32(max(slide.px(5), 0.8)), -30, 30)))
+        kept = pick(rng.random(len(middle)) < dial.between(0.2, 0.8), ghosts)
+        cloudy = np.float32(0.7) + np.float32(0.3) * noise(rng, size, slide.px(12), octaves=2)
+        rock.darken(body * kept * cloudy * np.float32(0.6 * (ghost - 0.3) * slide.mud), slide.dust_rgb)
     if dial.chance(0.5):  # relics: scattered rhombs of dolomite that were not replaced
         relic = rhombs(slide, rng, RhombLook(cloud=0.6, outline=0.8), size_um=dial.ratio(24, 60))
         rock.lay(relic, noise(rng, size, slide.px(45)) > dial.between(1.7, 2.4))
