@@ -379,11 +379,12 @@ def _split_notes(photographs: Iterable[RawPhotograph], keep: bool) -> list[str]:
 
 
 def _left_alone(raw: Path, manifest: Path | None) -> list[str]:
-    below = [file.relative_to(raw) for file in raw.rglob("*") if file != manifest and file.is_file()]
+    below = [file.relative_to(raw) for file in raw.rglob("*") if file != manifest and file.name != "masks.json"]
     others = sorted(
         _readable(path.as_posix())
         for path in below
         if path.suffix.lower() not in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
+        if (raw / path).is_file()
     )
     if not others:
         return []
