@@ -113,6 +113,14 @@ def test_everything_is_judged_and_written_into_the_run(opened, data, run):
     assert {what for what, _, _ in told} >= {"predicting", "measuring for the random forest", "judging heatmaps"}
 
 
+def test_photographs_measured_before_are_not_measured_again(opened, data, run, monkeypatch):
+    measured = {}
+    first = evaluate(run, data, localisation=False, measured=measured)["baselines"]["random_forest"]
+    assert set(measured) == {row.image for row in read_index(data) if row.split != "val"}
+    monkeypatch.setattr("geocamnet.train.evaluate.features_of", lambda images: pytest.fail("measured again"))
+    assert evaluate(run, data, localisation=False, measured=measured)["baselines"]["random_forest"] == first
+
+
 def test_predictions_are_a_row_a_photograph(opened, data, run):
     evaluate(run, data, baselines=False, localisation=False)
     with (run / "predictions.csv").open(encoding="utf-8", newline="") as stream:
@@ -266,7 +274,12 @@ def test_a_model_file_writes_where_it_is_told_and_nowhere_else(opened, data, tmp
     evaluate(model, data, baselines=False, localisation=False)
     assert set(tmp_path.rglob("*")) == before
     evaluate(model, data, out=tmp_path / "judged", baselines=False, localisation=False)
-    assert (tmp_path / "judged" / "metrics.json").is_file()
+    assert {file.name for file in (tmp_path / "judged").iterdir()} == {
+        "card.json",
+        "gallery",
+        "metrics.json",
+        "predictions.csv",
+    }
 
 
 def test_the_photographs_of_a_field_are_judged_together_too(opened, data, run):

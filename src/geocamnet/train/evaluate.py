@@ -23,7 +23,7 @@ from geocamnet.train.caveats import caveats_of, sections_known_of
 from geocamnet.train.gallery import write_gallery
 from geocamnet.train.index import SPLITS, IndexRow, read_index, use_fold
 from geocamnet.train.localise import Predict, equivariance_error
-from geocamnet.train.map_samples import judge_heatmaps
+from geocamnet.train.map_samples import ReadRow, judge_heatmaps
 from geocamnet.train.metrics import bootstrap_interval, classification_metrics, coverage_accuracy, macro_f1_thresholds
 
 log = logging.getLogger(__name__)
@@ -44,13 +44,15 @@ def evaluate(
     baselines: bool = True,
     localisation: bool = True,
     untrained: Predict | None = None,
+    measured: dict[str, NDArray[np.float32]] | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Judge a model on the labelled photographs of a split, and write down what was found.
 
     Written into RUN, or into ``out`` where it is given: ``metrics.json``, ``predictions.csv``, ``gallery/`` (for a
     split other than ``test`` with ``-val`` or ``-train`` in the names, so that a look at validation does not
-    replace the test's figures). A model file without ``out`` is judged and nothing is written.
+    replace the test's figures). ``out`` also gets the model's ``card.json``. A model file without ``out`` is judged and
+    nothing is written.
 
     Photographs that can't be read are listed under ``skipped``; those whose labels the model does not know are
     left out and counted under ``excluded``, with the names.
@@ -64,6 +66,8 @@ def evaluate(
         baselines: also fit the majority class and the random forest on the training split.
         localisation: also judge the heatmaps.
         untrained: the same network with random weights, one more row for the table of heatmaps.
+        measured: the forest's features by image; filled, and used again by a further call on the same DATA, where
+            cross-validation would otherwise measure every photograph once for each fold.
         on_progress: called with (what is being done, done, of how many).
 
     Returns:
@@ -113,7 +117,7 @@ def evaluate(
     judge = _Judge(said.rows, targets, card.class_names, thresholds)
     figures["model"] = judge.of(said.probabilities) | judge.abstention(said.probabilities, card.abstain_below)
     if baselines:
-        figures["baselines"] = _baselines(judge, rows, card, read_row, tell)
+        figures["baselines"] = _baselines(judge, rows, card, read_row, {} if measured is None else measured, tell)
     if localisation:
         figures["localisation"] = _localisation(
             predict, card, rows, said.rows, split=split, data=data, read_row=read_row, untrained=untrained, tell=tell
@@ -139,6 +143,9 @@ def evaluate(
         with written_aside(folder / f"metrics{suffix}.json") as aside:
             text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
             aside.write_text(text + "\n", encoding="utf-8", newline="\n")
+        if folder != run_or_model:  # the report of this folder then knows the model too
+            with written_aside(folder / "card.json") as aside:
+                aside.write_text(card.to_json(), encoding="utf-8", newline="\n")
         tell("writing", 1, 1)
     return figures
 
@@ -244,11 +251,7 @@ def _rows_to_judge(rows: Sequence[IndexRow], split: str, card: ModelCard) -> tup
 
 
 def _answer(
-    predict: Predict,
-    rows: Sequence[IndexRow],
-    card: ModelCard,
-    read_row: Callable[[IndexRow], NDArray[np.uint8]],
-    tell: Callable[[int, int], None],
+    predict: Predict, rows: Sequence[IndexRow], card: ModelCard, read_row: ReadRow, tell: Callable[[int, int], None]
 ) -> _Said:
     said = _Said()
     for done, row in enumerate(rows, start=1):
@@ -275,7 +278,7 @@ def _targets(rows: Sequence[IndexRow], card: ModelCard) -> Ints:
 
 
 def _validated_thresholds(
-    predict: Predict, rows: Sequence[IndexRow], card: ModelCard, read_row: Callable[[IndexRow], NDArray[np.uint8]]
+    predict: Predict, rows: Sequence[IndexRow], card: ModelCard, read_row: ReadRow
 ) -> NDArray[np.float64] | None:
     """Return (C,) thresholds from the validation split, or None where it can't give any."""
     try:
@@ -291,35 +294,43 @@ def _baselines(
     judge: _Judge,
     rows: Sequence[IndexRow],
     card: ModelCard,
-    read_row: Callable[[IndexRow], NDArray[np.uint8]],
+    read_row: ReadRow,
+    measured: dict[str, NDArray[np.float32]],
     tell: Progress,
 ) -> dict[str, Any]:
     try:
         training, _ = _rows_to_judge(rows, "train", card)
     except DataError as error:
         return {"not_possible": str(error)}
-    classes, total = len(card.classes), len(training) + len(judge.rows)
-    kept: list[IndexRow] = []
+    wanted = [row for row in (*training, *judge.rows) if row.image not in measured]
+    names: list[str] = []
 
-    def photographs(wanted: Sequence[IndexRow], before: int) -> Iterator[NDArray[np.uint8]]:
-        for done, row in enumerate(wanted, start=before + 1):
+    def photographs() -> Iterator[NDArray[np.uint8]]:
+        for done, row in enumerate(wanted, start=1):
             try:
                 image = read_row(row)
             except DataError as error:
                 log.warning("Left out of the random forest: %s", error)
                 continue
-            kept.append(row)
+            names.append(row.image)
             yield image
-            tell("measuring for the random forest", done, total)
+            tell("measuring for the random forest", done, len(wanted))
 
-    train_features = features_of(photographs(training, 0))
-    train_targets = _targets(kept, card)
-    test_features = features_of(photographs(judge.rows, len(training)))
-    forest = forest_on_features(train_features, train_targets, test_features, n_classes=classes)
+    if wanted:
+        measured.update(zip(names, features_of(photographs()), strict=True))
+    training = [row for row in training if row.image in measured]
+    train_targets = _targets(training, card)
+    classes = len(card.classes)
+    forest = forest_on_features(
+        np.stack([measured[row.image] for row in training]),
+        train_targets,
+        np.stack([measured[row.image] for row in judge.rows]),
+        n_classes=classes,
+    )
     return {
         "majority": judge.of(majority(train_targets, len(judge.rows), classes)),
         "random_forest": judge.of(forest),
-        "trained_on": len(train_targets),
+        "trained_on": len(training),
     }
 
 
@@ -331,7 +342,7 @@ def _localisation(
     *,
     split: str,
     data: Path,
-    read_row: Callable[[IndexRow], NDArray[np.uint8]],
+    read_row: ReadRow,
     untrained: Predict | None,
     tell: Progress,
 ) -> dict[str, Any]:
