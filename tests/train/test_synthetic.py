@@ -25,7 +25,7 @@ from geocamnet.train.synthetic.optics import (
     filling,
     interference_colours,
     plane_polarised,
-)  # fmt: skip
+)
 from geocamnet.train.synthetic.patterns import cells, packed, scattered, seams
 from geocamnet.train.synthetic.slide import prepare_slide
 

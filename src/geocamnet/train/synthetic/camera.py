@@ -65,9 +65,11 @@ def burn_in(slide: Slide, photographs: list[NDArray[np.uint8]], mask: NDArray[np
     width = max(1, round(size / 110))
     everything = slice(None)
     edges = (
-        (everything, slice(width)), (slice(width), everything),
-        (everything, slice(size - width, size)), (slice(size - width, size), everything),
-    )  # fmt: skip
+        (everything, slice(width)),
+        (slice(width), everything),
+        (everything, slice(size - width, size)),
+        (slice(size - width, size), everything),
+    )
     for there, edge in zip(slide.frame, edges, strict=True):
         if there:
             mask[edge] = 0

@@ -75,9 +75,13 @@ def micritic_dolomite(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     """Draw dolomicrite: even mud with faint bedding, tiny rhombs scattered in it, specks of pyrite."""
     base = mud_look(dial, DOLOMITE)
     look = MudLook(
-        DOLOMITE, base.density * 0.92, base.mottle * 0.6, base.crystal_um * 1.3,
-        0.03 + base.sparkle, dial.between(0.03, 0.16),
-    )  # fmt: skip
+        DOLOMITE,
+        base.density * 0.92,
+        base.mottle * 0.6,
+        base.crystal_um * 1.3,
+        0.03 + base.sparkle,
+        dial.between(0.03, 0.16),
+    )
     rock = micrite(slide, rng, look)
     size = slide.size_px
     tiny = rhombs(slide, rng, RhombLook(outline=0.4, spread=0.25), size_um=dial.between(11, 17))

@@ -22,7 +22,7 @@ from geocamnet.train.synthetic.patterns import (
     pick,
     scattered,
     seams,
-)  # fmt: skip
+)
 from geocamnet.train.synthetic.slide import Dial, Slide
 
 _CLEAR: Rgb = (0.05, 0.055, 0.065)  # a clean crystal at 30 µm: glass, reflections
@@ -341,9 +341,16 @@ def cement(slide: Slide, rng: Rng, look: CementLook, walls: Where) -> Rock:
         azimuth = np.where(bladed, outward + rng.normal(0, 0.15, len(outward)), azimuth)
         share = np.where(bladed, 0.85, share)
     return crystals(
-        slide, labels, centres, rng, look.spar, mineral=look.mineral, size_px=max(block_px, 2.0),
-        azimuth=azimuth.astype(np.float32), share=share.astype(np.float32),
-    )  # fmt: skip
+        slide,
+        labels,
+        centres,
+        rng,
+        look.spar,
+        mineral=look.mineral,
+        size_px=max(block_px, 2.0),
+        azimuth=azimuth.astype(np.float32),
+        share=share.astype(np.float32),
+    )
 
 
 def distance_from(walls: Where) -> Map:

@@ -21,7 +21,7 @@ from geocamnet.train.synthetic.crystalline import (
     limestone,
     micritic_dolomite,
     micritic_limestone,
-)  # fmt: skip
+)
 from geocamnet.train.synthetic.fragments import breccia
 from geocamnet.train.synthetic.grains import arenaceous, oncolite, oolite
 from geocamnet.train.synthetic.microbial import foam, grape, stromatolite, thrombolite

@@ -18,7 +18,7 @@ from geocamnet.train.synthetic.patterns import (
     ridged,
     scattered,
     seams,
-)  # fmt: skip
+)
 from geocamnet.train.synthetic.slide import Dial, Slide
 
 

@@ -22,7 +22,7 @@ from geocamnet.train.synthetic.patterns import (
     packed,
     pick,
     seams,
-)  # fmt: skip
+)
 from geocamnet.train.synthetic.slide import Dial, Slide
 
 _TURNS = 128  # an outline is stored as its radius in that many directions
@@ -48,9 +48,15 @@ class Grains:
 
 
 def outlined(
-    rng: Rng, size: int, centres: NDArray[np.float32], radii: NDArray[np.float32], *,
-    long: float = 0.15, rough: float = 0.05, angular: float = 0.0,
-) -> Grains:  # fmt: skip
+    rng: Rng,
+    size: int,
+    centres: NDArray[np.float32],
+    radii: NDArray[np.float32],
+    *,
+    long: float = 0.15,
+    rough: float = 0.05,
+    angular: float = 0.0,
+) -> Grains:
     """Return grains with outlines ``r(φ) = r (1 + Σ a_k cos(kφ + p_k))``.
 
     Args:
@@ -198,9 +204,11 @@ def single_crystals(slide: Slide, rng: Rng, labels: Labels, count: int, mineral:
     share = pick(rng.uniform(0.35, 1, count).astype(np.float32), labels)
     clear = clear_absorb(slide, mineral)
     return Rock(
-        tinted(np.ones((size, size), np.float32), clear), share * np.float32(mineral.birefringence),
-        azimuth, np.full((size, size), 0.05, np.float32),
-    )  # fmt: skip
+        tinted(np.ones((size, size), np.float32), clear),
+        share * np.float32(mineral.birefringence),
+        azimuth,
+        np.full((size, size), 0.05, np.float32),
+    )
 
 
 def oncolite(slide: Slide, dial: Dial, rng: Rng) -> Rock:
@@ -250,9 +258,13 @@ def arenaceous(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     size, mineral = slide.size_px, carbonate(dial)
     radii = _draw_radii(slide, rng, dial.ratio(75, 190), dial.between(0.3, 0.55), dial.between(0.6, 0.85))
     grains = outlined(
-        rng, size, packed(rng, size, radii, rounds=16), radii,
-        long=dial.between(0.12, 0.28), rough=dial.between(0.03, 0.1),
-    )  # fmt: skip
+        rng,
+        size,
+        packed(rng, size, radii, rounds=16),
+        radii,
+        long=dial.between(0.12, 0.28),
+        rough=dial.between(0.03, 0.1),
+    )
     rock = groundmass(slide, dial, rng, grains.inside, mineral, muddy=0.1)
     count, labels = len(radii), np.maximum(grains.labels, 0)
     body = micrite(slide, rng, mud_look(dial, mineral))

@@ -18,7 +18,7 @@ from geocamnet.train.synthetic.patterns import (
     pick,
     rotated,
     scattered,
-)  # fmt: skip
+)
 from geocamnet.train.synthetic.slide import Dial, Slide
 
 

@@ -22,7 +22,7 @@ from geocamnet.train.synthetic.patterns import (
     rotated,
     scattered,
     seams,
-)  # fmt: skip
+)
 from geocamnet.train.synthetic.slide import Dial, Slide
 
 
@@ -172,9 +172,14 @@ def evaporite(slide: Slide, dial: Dial, rng: Rng, rock: Rock) -> Where:
     second = np.stack([-np.sin(turn), np.cos(turn)], 1) * half_wide[:, None]
     blunt = rng.uniform(0.75, 1.0, (count, 1))
     corners = np.stack(
-        [centres + first + second * blunt, centres + first * blunt - second, centres - first - second * blunt,
-         centres - first * blunt + second], 1,
-    )  # fmt: skip
+        [
+            centres + first + second * blunt,
+            centres + first * blunt - second,
+            centres - first - second * blunt,
+            centres - first * blunt + second,
+        ],
+        1,
+    )
     labels = np.full((size, size), -1, np.int32)
     fixed = np.rint(corners * 16).astype(np.int32)
     for number in range(count):
@@ -197,8 +202,10 @@ def evaporite(slide: Slide, dial: Dial, rng: Rng, rock: Rock) -> Where:
     density += blurred(seams(labels), 0.6) * np.float32(0.3 + mineral.relief)
     dusty = pick(rng.gamma(1.0, dial.between(0.02, 0.15), total).astype(np.float32), labels0)
     crystal = Rock(
-        tinted(density + dusty, (1.0, 1.0, 1.05)), pick(share, labels0) * np.float32(mineral.birefringence),
-        pick(azimuth, labels0), np.full((size, size), 0.03, np.float32),
-    )  # fmt: skip
+        tinted(density + dusty, (1.0, 1.0, 1.05)),
+        pick(share, labels0) * np.float32(mineral.birefringence),
+        pick(azimuth, labels0),
+        np.full((size, size), 0.03, np.float32),
+    )
     rock.lay(crystal, where)
     return where

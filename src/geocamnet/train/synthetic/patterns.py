@@ -64,9 +64,8 @@ def noise(
         middle = np.array([size / 2, size / 2])
         turn[:, 2] = np.array([columns / 2, rows / 2]) - turn[:, :2] @ middle + rng.uniform(-0.5, 0.5, 2)
         layer = cv2.warpAffine(
-            grid, turn, (size, size), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT,
-        )  # fmt: skip
+            grid, turn, (size, size), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT
+        )
         total += np.float32(weight) * layer
         power += weight * weight
         weight *= 0.6

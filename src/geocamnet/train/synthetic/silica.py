@@ -4,16 +4,7 @@ import numpy as np
 
 from geocamnet.train.synthetic.crystals import RhombLook, rhombs
 from geocamnet.train.synthetic.optics import QUARTZ, Rock, tinted
-from geocamnet.train.synthetic.patterns import (
-    Rng,
-    blurred,
-    cells,
-    coordinates,
-    noise,
-    pick,
-    scattered,
-    seams,
-)  # fmt: skip
+from geocamnet.train.synthetic.patterns import Rng, blurred, cells, coordinates, noise, pick, scattered, seams
 from geocamnet.train.synthetic.slide import Dial, Slide
 
 
@@ -92,6 +83,8 @@ def _megaquartz(slide: Slide, dial: Dial, rng: Rng) -> Rock:
     share = pick(rng.uniform(0.4, 1.0, len(centres)).astype(np.float32), labels)
     density = np.float32(0.04) + blurred(seams(labels), 0.6) * np.float32(0.12)
     return Rock(
-        tinted(density, slide.dust_rgb), share * np.float32(QUARTZ.birefringence), azimuth,
+        tinted(density, slide.dust_rgb),
+        share * np.float32(QUARTZ.birefringence),
+        azimuth,
         np.full((size, size), 0.03, np.float32),
-    )  # fmt: skip
+    )

@@ -190,9 +190,8 @@ def _draw_one(task: _Task) -> str:
     """Draw a field and write its files, unless they are there: each was renamed into place when whole."""
     if not _is_drawn(task):
         drawn = draw_field(
-            task.class_names, section_seed=task.section_seed, field=task.field, size_px=task.size_px,
-            style=task.style,
-        )  # fmt: skip
+            task.class_names, section_seed=task.section_seed, field=task.field, size_px=task.size_px, style=task.style
+        )
         raw = Path(task.raw)
         for light in task.lights:
             write_image(raw / task.image(light), drawn.ppl if light == "PPL" else drawn.xpl, quality=_JPEG_QUALITY)
