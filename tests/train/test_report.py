@@ -11,7 +11,7 @@ from geocamnet.errors import DataError
 from geocamnet.images import write_image
 from geocamnet.train.metrics import bootstrap_interval, classification_metrics, coverage_accuracy
 from geocamnet.train.plain_heatmaps import PLAIN_HEATMAPS
-from geocamnet.train.report import verdicts, write_report
+from geocamnet.train.report import heat_verdicts, verdicts, write_report
 
 CLASSES = ("oolite", "vug", "<u>own & odd</u>")
 
@@ -277,7 +277,7 @@ def test_verdicts_are_no_kinder_than_the_interval(own, interval, good, says):
 
 
 def test_verdicts_name_the_best_heatmap_that_knows_no_rock():
-    said = {sentence.split(":")[0]: (good, sentence) for good, sentence in verdicts(figures())}
+    said = {sentence.split(":")[0]: (good, sentence) for good, sentence in heat_verdicts(figures())}
     assert said["mIoU"][0] is True
     assert said["Pixel AP"][0] is False
     assert "0.550" in said["Pixel AP"][1]

@@ -114,6 +114,7 @@ def write_report(run: Path) -> Path:
         heat=_heat_rows(metrics),
         heat_figures=FIGURES_OF_HEAT,
         verdicts=verdicts(metrics),
+        heat_verdicts=heat_verdicts(metrics),
         confusion=_confusion(model),
         curves=training_curves(curves),
         calibration=calibration_diagram(model["calibration"]) if model.get("calibration") else "",
@@ -157,6 +158,12 @@ def verdicts(metrics: Mapping[str, Any]) -> list[tuple[bool | None, str]]:
             found.append((True, f"The model is better than {words}: {pair}, interval {low:.3f} to {high:.3f}."))
         else:
             found.append((True, f"The model is above {words}: {pair}."))
+    return found
+
+
+def heat_verdicts(metrics: Mapping[str, Any]) -> list[tuple[bool | None, str]]:
+    """Return in words how the model's heatmaps stand to the best that know no rock: (good; the sentence)."""
+    found: list[tuple[bool | None, str]] = []
     table = (metrics.get("localisation") or {}).get("table") or {}
     plain = {name: table[name] for name in PLAIN_HEATMAPS if name in table}
     if plain and "model" in table:

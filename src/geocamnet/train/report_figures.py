@@ -118,7 +118,7 @@ def _svg(draw: Callable[[Figure], None], size_in: tuple[float, float], *, name: 
     box = re.search(r'viewBox="[^"]*"', text)
     # The page decides the width, up to that of the drawing; the height follows.
     start = (
-        f'<svg role="img" aria-label="{name}" {box[0] if box else ""} style="max-width:{size_in[0] * 1.25}in" '
+        f'<svg role="img" aria-label="{name}" {box[0] if box else ""} style="max-width:{size_in[0] * 1.1}in" '
         'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     text = re.sub(r"^<svg [^>]*>", start, text, count=1)
