@@ -213,10 +213,20 @@ def evaluate(
     from geocamnet.train.evaluate import evaluate as judge
 
     with _progress("judging") as on_progress:
+
+        def on_step(_: str, done: int, total: int) -> None:
+            on_progress(done, total)
+
         metrics = judge(
-            run_or_model, data, split=split, fold=fold, out=out, baselines=baselines,
-            localisation=localisation, on_progress=on_progress,
-        )  # fmt: skip
+            run_or_model,
+            data,
+            split=split,
+            fold=fold,
+            out=out,
+            baselines=baselines,
+            localisation=localisation,
+            on_progress=on_step,
+        )
     _show_metrics(metrics)
 
 
@@ -354,7 +364,7 @@ def _set_up_logging() -> None:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, markup=False)
+    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     log.setLevel(logging.INFO)
     for chatty in ("lightning.pytorch", "lightning.fabric", "onnx_ir", "onnxscript", "torch.onnx"):

@@ -5,7 +5,8 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -332,7 +333,7 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
     on_gpu = torch.cuda.is_available()
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu)
     module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _hushed("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
         # Advice on workers and logging intervals that the recipe has already decided.
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
@@ -358,6 +359,20 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
         )
         start = last if resume and last.is_file() else None
         trainer.fit(module, photographs, ckpt_path=start, weights_only=True if start else None)
+
+
+@contextmanager
+def _hushed(*names: str) -> Iterator[None]:
+    """Keep a library's advice and advertisements out of the log while it works for us; its errors stay."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
 
 
 def choose_workers(recipe: FitRecipe) -> int:

@@ -141,11 +141,19 @@ def _check_places(raw: Path, data: Path) -> None:
         raise DataError(f"{data}: holds {others[0]} that prepare has not made. Choose another folder.")
 
 
+def _nearest_mask_table(raw: Path, folder: PurePosixPath) -> Path:
+    """Return the masks.json beside the masks, or in the nearest folder above them, as one table may serve many."""
+    for place in (folder, *folder.parents):
+        if (file := raw / place / "masks.json").is_file():
+            return file
+    return raw / folder / "masks.json"
+
+
 def _mask_table(raw: Path, photographs: Iterable[RawPhotograph]) -> dict[str, Any] | None:
     folders = sorted({str(PurePosixPath(one.mask).parent) for one in photographs if one.mask})
     tables = []
     for folder in folders:
-        file = raw / folder / "masks.json"
+        file = _nearest_mask_table(raw, PurePosixPath(folder))
         try:
             table = json.loads(file.read_text("utf-8-sig"))
             table["classes"] = [canonical_name(name) for name in table["classes"]]
