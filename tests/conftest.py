@@ -4,7 +4,10 @@ The student is three convolution filters that like red, green and blue; so a pho
 answer, and where. Heavy packages are imported inside the fixtures.
 """
 
+import hashlib
+import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import pytest
 from hypothesis import settings
 
 from geocamnet.card import METADATA_KEY, ClassCard, ModelCard
+from geocamnet.images import write_image
 from geocamnet.runtime.model import Model, load
+from geocamnet.train.index import SPLITS, IndexRow, write_index
 
 # Machines that run tests are shared: no example is late, and fewer of them find what there is to find.
 settings.register_profile("geocamnet", deadline=None, max_examples=40)
@@ -160,3 +165,130 @@ def paint_halves(
     image[:, width // 2 :] = CLASS_COLOURS[right or left]
     grain = np.random.default_rng(seed).normal(0, 6, image.shape)
     return np.clip(image * 0.7 + 30 + grain, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Let PyTorch use one thread, where a test has imported it: small networks are faster so, and machines shared."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a DATA folder of 26 photographs of 64 x 96 px, three textures; to be read, not changed.
+
+    Each class has 4 training, 2 validation and 2 test photographs, all sections apart, every fourth one upright;
+    two more training photographs have no label.
+    """
+    return draw_data(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def make_data() -> Callable[..., Path]:
+    """Return `draw_data`: (folder, options) draws a DATA folder and returns its path."""
+    return draw_data
+
+
+def draw_data(
+    folder: Path,
+    *,
+    classes: tuple[str, ...] = tuple(sorted(CLASS_COLOURS)),
+    counts: tuple[int, int, int] = (4, 2, 2),
+    unlabelled: int = 2,
+    shape_hw: tuple[int, int] = (64, 96),
+    seed: int = 0,
+) -> Path:
+    """Write a DATA folder of noise, each class of a grain size and tint of its own.
+
+    Args:
+        folder: to be made.
+        classes: names of the labels.
+        counts: photographs per class for training, validation and test.
+        unlabelled: training photographs more, without a label.
+        shape_hw: of most photographs; every fourth stands upright.
+        seed: of the noise.
+    """
+    rng = np.random.default_rng(seed)
+    wanted = [(split, (name,)) for name in classes for split, n in zip(SPLITS, counts, strict=True) for _ in range(n)]
+    rows = []
+    for number, (split, labels) in enumerate(wanted + [("train", ())] * unlabelled):
+        kind = classes.index(labels[0]) if labels else number % len(classes)
+        height, width = shape_hw[::-1] if number % 4 == 3 else shape_hw
+        grain = 2**kind
+        noise = rng.normal(128, 50, (-(-height // grain), -(-width // grain), 3)).repeat(grain, 0).repeat(grain, 1)
+        tint = 40 * (np.arange(3) == kind % 3)
+        image = np.clip(noise[:height, :width] + tint, 0, 255).astype(np.uint8)
+        name = f"images/{number:03d}.png"
+        write_image(folder / name, image)
+        digest = hashlib.sha256(image.tobytes()).hexdigest()
+        section = f"section{number:03d}"
+        row = IndexRow(name, labels, section, section, "PPL", None, split, width, height, digest, f"{number}.png")
+        rows.append(row)
+    write_index(folder, rows)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., Path]:
+    """Return `save_run`: (folder, options) writes a finished, untrained RUN and returns its path."""
+    return save_run
+
+
+def save_run(
+    folder: Path,
+    *,
+    step: str = "train",
+    backbone: str = "resnet18",
+    classes: tuple[str, ...] = tuple(sorted(CLASS_COLOURS)),
+    labels: str = "single",
+    image_px: int = 64,
+    seed: int = 0,
+) -> Path:
+    """Write a RUN of a network with drawn weights: card and checkpoint, as training leaves them.
+
+    Args:
+        folder: to be made.
+        step: ``train`` for a teacher, ``distil`` for a student.
+        backbone: of the network.
+        classes, labels, image_px: of its card.
+        seed: of its weights.
+    """
+    import torch
+
+    from geocamnet.train.recipes import DistilRecipe, TrainRecipe
+    from geocamnet.train.runs import build_network, open_run, write_text
+    from geocamnet.train.student import count_parameters
+    from geocamnet.train.weights import save_weights
+
+    recipe = (TrainRecipe if step == "train" else DistilRecipe)(backbone=backbone, image_px=image_px)
+    card = ModelCard(
+        name=folder.name,
+        classes=tuple(ClassCard(name, name.capitalize(), CLASS_COLOURS.get(name, (9, 9, 9))) for name in classes),
+        labels=labels,
+        architecture=backbone,
+        parameters=1,
+        map_stride=recipe.output_stride,
+        long_side_px=image_px,
+        um_per_px=None,
+        map_scale=(1.0,) * len(classes),
+        class_bias=(0.0,) * len(classes),
+        temperature=1.5,
+        recipe={"step": step, **asdict(recipe)},
+    )
+    torch.manual_seed(seed)
+    network = build_network(card)
+    with torch.no_grad():
+        network.class_bias.copy_(torch.linspace(-0.3, 0.3, len(classes)))
+        for name, value in network.state_dict().items():  # statistics as training leaves them, not 0 and 1
+            if name.endswith("running_mean"):
+                value.normal_(0, 0.1)
+            if name.endswith("running_var"):
+                value.uniform_(0.8, 1.2)
+    bias = tuple(float(one) for one in network.class_bias)
+    card = replace(card, parameters=count_parameters(network), class_bias=bias)
+    open_run(folder, step, recipe)
+    save_weights(folder / "checkpoints" / "best.safetensors", network)
+    write_text(folder / "card.json", card.to_json())
+    write_text(folder / "metrics.json", "{}\n")
+    return folder

@@ -1,6 +1,7 @@
 """One geometry for image and class maps together, and the lamp, lens and burnt-in marks for the image alone."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -84,20 +85,25 @@ def change_light(image: NDArray[np.uint8], recipe: AugmentRecipe, rng: np.random
     contrast, brightness = np.exp(rng.normal(0, 0.5 * recipe.light)), rng.normal(0, 0.3 * recipe.light)
     curve = np.clip((values**gamma - 0.5) * contrast + 0.5 + brightness, 0, 1)
     cast = np.exp(rng.normal(0, 0.3 * recipe.stain, size=3))
-    table = np.clip(curve[:, None] * cast * 255, 0, 255).astype(np.uint8)  # (256, 3)
+    table = _to_uint8(curve[:, None] * cast * 255)  # (256, 3)
     image = cv2.LUT(image, table[None])
     if recipe.stain:
         grey = image.mean(axis=2, keepdims=True)
         colour = np.clip(1 + rng.normal(0, recipe.stain), 0, 2)
-        image = np.clip(grey + (image - grey) * colour, 0, 255).astype(np.uint8)
+        image = _to_uint8(grey + (image - grey) * colour)
     if rng.random() < recipe.focus:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6)))
     if rng.random() < recipe.noise:
         grain = rng.normal(0, rng.uniform(2, 12), size=image.shape)
-        image = np.clip(image + grain, 0, 255).astype(np.uint8)
+        image = _to_uint8(image + grain)
     if rng.random() < recipe.burn_in:
         image = _burn_in(image, rng)
     return np.ascontiguousarray(image)
+
+
+def _to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Round, for cutting off would darken every photograph by half a level."""
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def _burn_in(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -146,7 +152,10 @@ def _triangle_weights(old: int, new: int, step: float) -> Tensor:
 
 
 def scaled_size_hw(shape_hw: tuple[int, ...], long_side_px: int) -> tuple[int, int]:
-    """Return (H, W) after scaling the long side to ``long_side_px``."""
-    height, width = shape_hw
-    scale = long_side_px / max(height, width)
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    """Return (H, W) after scaling the long side to ``long_side_px``.
+
+    In float32, as ONNX Runtime computes it: a side that comes out at half a pixel may else be rounded otherwise.
+    """
+    scale = np.float32(long_side_px) / np.float32(max(shape_hw))
+    height, width = (max(1, int(float(np.float32(side) * scale) + 0.5)) for side in shape_hw)
+    return height, width

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,17 @@ class StoredMaps:
         self._maps: dict[str, NDArray[np.float16]] = {}
         self._logits: dict[str, NDArray[np.float32]] = {}
         for number in range(about["shards"]):
-            with np.load(folder / f"{number:05d}.npz") as shard:
-                for position, name in enumerate(shard["images"].tolist()):
-                    self._maps[name] = shard[f"maps_{position}"]
-                    self._logits[name] = shard["logits"][position]
+            try:
+                with np.load(folder / f"{number:05d}.npz") as shard:
+                    logits = shard["logits"]
+                    for position, name in enumerate(shard["images"].tolist()):
+                        self._maps[name] = shard[f"maps_{position}"]
+                        self._logits[name] = logits[position]
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                raise DataError(
+                    f"{folder}: part {number} of its {about['shards']} is missing or damaged ({error}). "
+                    "Make it again with: geocamnet cam DATA RUN --overwrite"
+                ) from error
 
     def logits(self, image: str) -> NDArray[np.float32]:
         """Return the (T,) logits of a photograph, named as in the index."""

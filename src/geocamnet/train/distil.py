@@ -50,7 +50,8 @@ def kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
 def kl_sigmoid(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
     """Return the same for several labels: the mean over classes of ``T^2 KL`` between Bernoulli variables."""
     soft = torch.sigmoid(teacher / temperature)
-    entropy = F.binary_cross_entropy(soft, soft)
+    # Both from logits: the form that takes probabilities is refused under mixed precision on a GPU.
+    entropy = F.binary_cross_entropy_with_logits(teacher / temperature, soft)
     cross = F.binary_cross_entropy_with_logits(student / temperature, soft)
     return temperature**2 * (cross - entropy)
 

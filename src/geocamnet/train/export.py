@@ -22,6 +22,7 @@ from geocamnet.runtime.model import load
 from geocamnet.train.index import read_index
 from geocamnet.train.predictor import network_predictor
 from geocamnet.train.runs import Network, load_network
+from geocamnet.train.teacher import Teacher
 from geocamnet.train.weights import save_weights
 
 log = logging.getLogger(__name__)
@@ -48,11 +49,13 @@ def export(
         ModelError: RUN is not finished, or probabilities or class maps differ by more than 1e-4.
     """
     network, card = load_network(run)
-    if model.suffix in (".pth", ".safetensors"):
+    if model.suffix in (".pth", ".safetensors") and isinstance(network, Teacher):
         save_weights(model, network.trunk)
         return card
     if model.suffix != ".onnx":
-        raise ModelError(f"{model}: a model file ends in .onnx (a teacher's weights in .pth or .safetensors).")
+        raise ModelError(
+            f"{model}: a model file ends in .onnx (a teacher's weights, but not a student's, in .pth or .safetensors)."
+        )
     metrics = run / "metrics.json"
     if metrics.is_file():
         card = replace(card, metrics=_headline(json.loads(metrics.read_text(encoding="utf-8"))))
@@ -121,8 +124,8 @@ def compare(
         ModelError: they differ by more than ``tolerance`` on some photograph.
     """
     model = load(file)
-    predict = network_predictor(network, card)
-    worst = 0.0
+    predict = network_predictor(network, card, device="cpu")  # a GPU rounds convolutions to 10 bits
+    differences = [0.0]
     for image in photographs:
         prediction = model.predict(image)
         probabilities, class_maps = predict(image)
@@ -132,8 +135,9 @@ def compare(
                 f"{class_maps.shape}, on a photograph of {image.shape}. The file was not kept."
             )
         size = max(1.0, float(np.abs(class_maps).max()))
-        worst = max(worst, float(np.abs(prediction.probabilities - probabilities).max()))
-        worst = max(worst, float(np.abs(prediction.class_maps - class_maps).max()) / size)
+        differences.append(float(np.abs(prediction.probabilities - probabilities).max()))
+        differences.append(float(np.abs(prediction.class_maps - class_maps).max()) / size)
+    worst = float(np.max(differences))  # NaN if any is, which Python's own max would pass over
     if not worst <= tolerance:
         raise ModelError(
             f"The exported file and the network differ by {worst:.2g}, more than {tolerance:.0e}. "
@@ -221,5 +225,9 @@ def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
     names = ("accuracy", "balanced_accuracy", "macro_f1", "mAP", "calibration_error")
     parts = {"model": metrics.get("model") or {}, **(metrics.get("baselines") or {})}
     about = {key: metrics[key] for key in ("split", "n", "sections_known") if key in metrics}
-    figures = {who: {name: one[name] for name in names if one.get(name) is not None} for who, one in parts.items()}
+    figures = {
+        who: {name: one[name] for name in names if one.get(name) is not None}
+        for who, one in parts.items()
+        if isinstance(one, dict)  # beside the baselines stands how they were fitted, or why they were not
+    }
     return {**about, **{who: values for who, values in figures.items() if values}}

@@ -80,7 +80,8 @@ def texture_of(data: Path, rows: Sequence[IndexRow]) -> TextureCard:
         read_image(data / row.image)[::4, ::4].mean(axis=2).ravel() for row in training[:: max(1, len(training) // 64)]
     ]
     low, high = np.percentile(np.concatenate(greys), (0.5, 99.5))
-    return TextureCard(low=round(float(low), 1), high=round(float(max(high, low + 1)), 1))
+    low = min(float(low), 254.0)
+    return TextureCard(low=round(low, 1), high=round(max(float(high), low + 1), 1))
 
 
 def _full_heat(evidence: Sequence[Sequence[np.ndarray]]) -> tuple[float, ...]:

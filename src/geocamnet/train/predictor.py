@@ -38,9 +38,15 @@ def open_predictor(run_or_model: Path) -> tuple[Predict, ModelCard]:
     return predict, model.card
 
 
-def network_predictor(network: Network, card: ModelCard) -> Predict:
-    """Return the function that does in PyTorch what the model file does: scale, name, map, calibrate."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def network_predictor(network: Network, card: ModelCard, *, device: str = "") -> Predict:
+    """Return the function that does in PyTorch what the model file does: scale, name, map, calibrate.
+
+    Args:
+        network: moved to the device, in place.
+        card: its card.
+        device: PyTorch's name of it; empty takes a GPU where there is one.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).eval()
 
     def predict(image: NDArray[np.uint8]) -> tuple[Floats, Floats]:

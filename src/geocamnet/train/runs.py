@@ -52,7 +52,8 @@ def open_run(run: Path, step: str, recipe: Any, *, resume: bool = False, overwri
             raise DataError(f"{run}: is not empty. Go on with --resume, or start again with --overwrite.")
         if not file.is_file():
             raise DataError(f"{run}: is not empty and not a run, so it is not overwritten. Choose another folder.")
-        shutil.rmtree(run)
+        for old in run.iterdir():  # the folder itself stays: it may be a link to a larger disk
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
     write_text(file, text)
     packages = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
     write_text(run / "environment.txt", "\n".join([f"python=={platform.python_version()}", *packages]) + "\n")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geocamnet.errors import ModelError
-from geocamnet.train.teacher import Evidence, normalisation_buffers
+from geocamnet.train.teacher import Evidence, normalisation_buffers, not_downloaded
 from geocamnet.train.weights import read_weights, start_from
 
 MAX_PARAMETERS = 800_000
@@ -27,7 +27,8 @@ class Student(nn.Module):
         pretrained: download the trunk's published weights.
 
     Raises:
-        ModelError: an unknown backbone, or one with more than 800,000 parameters.
+        ModelError: an unknown backbone, one with 800,000 parameters or more, one without that output stride, or
+            published weights that could not be downloaded.
     """
 
     trunk: Any  # a timm network: its methods are not in its type
@@ -52,6 +53,15 @@ class Student(nn.Module):
                 f"The student's backbone '{backbone}' at output stride {output_stride} can't be made ({error}). "
                 "Use mobilenetv3_small_075 or mobilenetv3_small_050 at 32, 16 or 8."
             ) from error
+        except Exception as error:  # a download fails in as many ways as there are networks
+            if not pretrained:
+                raise
+            raise ModelError(not_downloaded(backbone, error)) from error
+        if (stride := self.trunk.feature_info.reduction()[-1]) != output_stride:
+            raise ModelError(
+                f"The student's backbone '{backbone}' can't have output stride {output_stride} (it would be {stride}). "
+                "Use 32, 16 or 8."
+            )
         self.mean, self.std = normalisation_buffers(self.trunk, self)
         self.head = nn.Conv2d(self.trunk.feature_info.channels()[-1], classes, kernel_size=1, bias=False)
         self.class_bias = nn.Parameter(torch.zeros(classes))

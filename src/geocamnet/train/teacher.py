@@ -1,5 +1,6 @@
 """The teacher: ResNet101, or any timm backbone that ends in average pooling and one linear layer."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ class Teacher(nn.Module):
         pretrained: download the published weights.
 
     Raises:
-        ModelError: an unknown backbone, or one that does not end in average pooling and one linear layer.
+        ModelError: an unknown backbone, one that does not end in average pooling and one linear layer, or one
+            that has no such output stride.
     """
 
     trunk: Any  # a timm network: its methods are not in its type
@@ -42,7 +44,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.trunk = _create(backbone, classes, output_stride, pretrained)
         self.mean, self.std = normalisation_buffers(self.trunk, self)
-        self._check_ends_in_linear(backbone)
+        self._check_ends_in_linear(backbone, output_stride)
 
     def forward(self, images: Tensor) -> Evidence:
         """Name and map photographs.
@@ -63,27 +65,20 @@ class Teacher(nn.Module):
         """The bias b (C,) of the linear layer."""
         return self.trunk.get_classifier().bias
 
-    def _check_ends_in_linear(self, backbone: str) -> None:
-        linear = self.trunk.get_classifier()
-        if isinstance(linear, nn.Linear) and linear.bias is not None:
-            was_training = self.training
-            self.eval()
-            # Trained weights or not, the two ways to the logit agree only if nothing but a mean lies between.
-            with torch.no_grad():
-                images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-                features = self.trunk.forward_features(images)
-                if features.ndim == 4:
-                    through_maps = torch.einsum("bkhw,ck->bc", features, linear.weight) / (
-                        features.shape[2] * features.shape[3]
-                    )
-                    direct = self.trunk(images) - linear.bias
-                    if torch.allclose(direct, through_maps, atol=1e-4, rtol=1e-3):
-                        self.train(was_training)
-                        return
-        raise ModelError(
-            f"Backbone '{backbone}' does not end in average pooling and one linear layer, so its class activation "
-            "maps would not be exact. ResNets, RegNets, DenseNets and EfficientNets do."
-        )
+    def _check_ends_in_linear(self, backbone: str, output_stride: int) -> None:
+        side = 64
+        features = _features_if_pooled(self.trunk, side)
+        if features is None:
+            raise ModelError(
+                f"Backbone '{backbone}' does not end in average pooling and one linear layer, or does not take "
+                "photographs of any size, so its class activation maps would not be exact. "
+                "ResNets, RegNets, DenseNets and EfficientNets do."
+            )
+        if tuple(features.shape[2:]) != (side // output_stride,) * 2:
+            raise ModelError(
+                f"Backbone '{backbone}' has {side // features.shape[3]} pixels per cell of its maps, not the output "
+                f"stride {output_stride} that was asked for."
+            )
 
 
 def make_teacher(backbone: str, classes: int, *, weights: str = "none", output_stride: int = 32) -> Teacher:
@@ -120,20 +115,55 @@ def normalisation_buffers(trunk: Any, owner: nn.Module) -> tuple[Tensor, Tensor]
     return owner.mean, owner.std  # type: ignore[return-value]
 
 
+def _features_if_pooled(trunk: Any, side_px: int) -> Tensor | None:
+    """Return a trunk's last features, or None if what enters its linear layer is not their spatial mean.
+
+    Looked at where it happens and not by the logits, so that it holds whatever the weights, zeros included.
+    """
+    linear = trunk.get_classifier()
+    if not isinstance(linear, nn.Linear) or linear.bias is None:
+        return None
+    entered: list[Tensor] = []
+    hook = linear.register_forward_pre_hook(lambda _, inputs: entered.append(inputs[0]))
+    was_training = trunk.training
+    trunk.eval()
+    try:
+        with torch.no_grad():
+            images = torch.rand(1, 3, side_px, side_px, generator=torch.Generator().manual_seed(0))
+            features, logits = trunk.forward_features(images), trunk(images)
+    except (RuntimeError, AssertionError):  # it takes photographs of one size only, or larger ones
+        return None
+    finally:
+        hook.remove()
+        trunk.train(was_training)
+    if features.ndim != 4 or len(entered) != 1 or entered[0].shape != features.shape[:2]:
+        return None
+    pooled = features.mean(dim=(2, 3))
+    is_mean = (entered[0] - pooled).abs().max() <= 1e-4 * pooled.abs().max()
+    with torch.no_grad():
+        is_last = torch.allclose(linear(entered[0]), logits, rtol=1e-3, atol=1e-6)
+    return features if is_mean and is_last else None
+
+
 def _create(backbone: str, classes: int, output_stride: int, pretrained: bool) -> nn.Module:
     if backbone not in timm.list_models():
-        similar = timm.list_models(f"*{backbone[:6]}*")[:12] or ["resnet101", "resnet50", "efficientnet_b0"]
+        similar = get_close_matches(backbone, timm.list_models(), n=8) or ["resnet101", "resnet50", "efficientnet_b0"]
         raise ModelError(unknown_name("backbone", backbone, similar))
     options: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
     try:
         return timm.create_model(backbone, pretrained=pretrained, num_classes=classes, **options)
-    except TypeError as error:
+    except (TypeError, AssertionError, NotImplementedError) as error:
         raise ModelError(f"Backbone '{backbone}' has no output stride {output_stride}; use 32.") from error
     except Exception as error:  # a download fails in as many ways as there are networks
         if not pretrained:
             raise
-        raise ModelError(
-            f"The published weights of '{backbone}' could not be downloaded ({error}). On a machine with a network, "
-            f"save them with: torch.save(timm.create_model('{backbone}', pretrained=True).state_dict(), 'w.pth'), "
-            "then give --weights w.pth"
-        ) from error
+        raise ModelError(not_downloaded(backbone, error)) from error
+
+
+def not_downloaded(backbone: str, error: Exception) -> str:
+    """Return the sentence for published weights that can't be had, with the way round."""
+    return (
+        f"The published weights of '{backbone}' could not be downloaded ({error}). On a machine with a network, "
+        f"save them with: torch.save(timm.create_model('{backbone}', pretrained=True).state_dict(), 'w.pth'), "
+        "then give --weights w.pth"
+    )

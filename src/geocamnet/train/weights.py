@@ -32,13 +32,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise ModelError(f"{file}: not a safetensors file ({error}).") from error
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # a file of any other kind fails in as many ways as there are kinds
+        # PyTorch's own words are not passed on: they advise to load such a file all the same.
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error).upper():
+            raise ModelError(
+                f"{file}: is a pickled model, which could run any code, and is refused. Where it came from, write its "
+                "weights alone: torch.save(model.state_dict(), 'weights.pth')"
+            ) from error
         raise ModelError(
-            f"{file}: is a pickled model, which could run any code, and is refused. Where it came from, write its "
-            "weights alone: torch.save(model.state_dict(), 'weights.pth')"
+            f"{file}: not a state dict written by torch.save, or cut short ({type(error).__name__}). Copy it again, "
+            "or write it anew: torch.save(model.state_dict(), 'weights.pth')"
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ModelError(f"{file}: not a PyTorch file, or cut short ({error}).") from error
     for name in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
             loaded = loaded[name]

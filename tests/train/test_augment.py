@@ -1,0 +1,235 @@
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from geocamnet.train import augment
+from geocamnet.train.augment import Geometry, change_light, crop_image, crop_maps, draw_geometry, scale_long_side
+from geocamnet.train.recipes import AugmentRecipe
+
+NO_CHANGE = AugmentRecipe(turns=False, scale=1.0, stain=0, light=0, focus=0, noise=0, burn_in=0)
+ATTITUDES = [(flip, turns) for flip in (False, True) for turns in range(4)]
+
+
+def smooth_image(seed, height, width):
+    """Draw RGB uint8 (height, width, 3) that varies so slowly that its samples and its means are nearly one."""
+    rng = np.random.default_rng(seed)
+    ys, xs = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
+    channels = []
+    for _ in range(3):
+        (a, b), phase = rng.uniform(1, 2.5, 2), rng.uniform(0, 6)
+        channels.append(128 + 100 * np.sin(a * ys + b * xs + phase))
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def cell_means(image, cells):
+    """Return (3, cells, cells): the mean over each cell, by a plain loop."""
+    side = image.shape[0] // cells
+    out = np.zeros((3, cells, cells))
+    for row in range(cells):
+        for column in range(cells):
+            piece = image[row * side : (row + 1) * side, column * side : (column + 1) * side]
+            out[:, row, column] = piece.reshape(-1, 3).mean(0)
+    return out
+
+
+@pytest.mark.parametrize(("flip", "turns"), ATTITUDES)
+@given(seed=st.integers(0, 10**6), wide=st.booleans())
+def test_maps_are_cropped_flipped_and_turned_with_their_image(flip, turns, seed, wide):
+    height, width = (128, 192) if wide else (192, 128)
+    image = smooth_image(seed, height, width)
+    maps = image.reshape(height // 16, 16, width // 16, 16, 3).mean((1, 3)).transpose(2, 0, 1)
+    rng = np.random.default_rng(seed)
+    side = rng.uniform(80, 128)
+    # The crop stays half a cell off the border, where a map has no neighbour to interpolate with.
+    top, left = rng.uniform(8, max(8, height - side - 8)), rng.uniform(8, max(8, width - side - 8))
+    side = min(side, height - top - 8, width - left - 8)
+    geometry = Geometry(top / height, left / width, side / height, side / width, flip, turns)
+    expected = cell_means(crop_image(image, geometry, 56), 7)
+    found = crop_maps(torch.from_numpy(maps), geometry, 7).numpy()
+    assert found.shape == (3, 7, 7)
+    np.testing.assert_allclose(found, expected, atol=4)
+    others = [np.rot90(expected[:, :, ::-1] if f else expected, t, (1, 2)) for f, t in ATTITUDES[1:]]
+    if all(np.abs(expected - other).max() > 20 for other in others):  # where attitudes differ, only one fits
+        assert all(np.abs(found - other).max() > 8 for other in others)
+
+
+@pytest.mark.parametrize(("flip", "turns"), ATTITUDES)
+def test_a_whole_map_is_turned_exactly(flip, turns):
+    maps = torch.rand(2, 6, 6, generator=torch.Generator().manual_seed(0))
+    expected = np.rot90(maps.numpy()[:, :, ::-1] if flip else maps.numpy(), turns, axes=(1, 2))
+    # At the raster's own resolution, each cell is the mean of four points about its centre.
+    blurred = crop_maps(maps, Geometry(), 6).numpy()
+    found = crop_maps(maps, Geometry(flip=flip, turns=turns), 6).numpy()
+    blurred_then_turned = np.rot90(blurred[:, :, ::-1] if flip else blurred, turns, axes=(1, 2))
+    np.testing.assert_array_equal(found, blurred_then_turned)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize(("flip", "turns"), ATTITUDES)
+def test_a_whole_image_is_turned_exactly(flip, turns):
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    expected = np.rot90(image[:, ::-1] if flip else image, turns)
+    np.testing.assert_array_equal(crop_image(image, Geometry(flip=flip, turns=turns), 40), expected)
+
+
+def test_an_even_map_stays_even_at_any_crop():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        geometry = draw_geometry((64, 96), 48, AugmentRecipe(), rng)
+        np.testing.assert_allclose(crop_maps(torch.full((1, 2, 3), 5.0), geometry, 4), 5.0, rtol=1e-6)
+
+
+@given(
+    st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    st.integers(1, 300),
+    st.floats(1, 3),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_a_drawn_crop_lies_inside_the_image_and_is_square(shape_hw, crop_px, scale, turns, seed):
+    geometry = draw_geometry(shape_hw, crop_px, AugmentRecipe(scale=scale, turns=turns), np.random.default_rng(seed))
+    height, width = shape_hw
+    assert geometry.top >= 0
+    assert geometry.left >= 0
+    assert geometry.top + geometry.height <= 1 + 1e-9
+    assert geometry.left + geometry.width <= 1 + 1e-9
+    side = geometry.height * height
+    assert side == pytest.approx(geometry.width * width)
+    assert side <= min(height, width, crop_px * scale) + 1e-6
+    assert side >= min(height, width, crop_px / scale) - 1e-6
+    assert turns or (geometry.turns == 0 and not geometry.flip)
+
+
+def test_all_eight_attitudes_are_drawn():
+    rng = np.random.default_rng(0)
+    drawn = [draw_geometry((50, 50), 40, AugmentRecipe(), rng) for _ in range(400)]
+    counts = {(one.flip, one.turns): 0 for one in drawn}
+    for one in drawn:
+        counts[one.flip, one.turns] += 1
+    assert len(counts) == 8
+    assert min(counts.values()) > 25
+
+
+@given(st.integers(0, 2**32), st.floats(0, 1), st.tuples(st.integers(8, 40), st.integers(8, 40)))
+def test_light_keeps_shape_and_dtype_and_depends_on_the_generator_alone(seed, strength, shape_hw):
+    image = np.random.default_rng(1).integers(0, 256, (*shape_hw, 3), dtype=np.uint8)
+    before = image.copy()
+    recipe = AugmentRecipe(stain=strength, light=strength, focus=0.5, noise=0.5, burn_in=0.5)
+    one, again = (change_light(image, recipe, np.random.default_rng(seed)) for _ in range(2))
+    assert one.shape == image.shape
+    assert one.dtype == np.uint8
+    assert one.flags.c_contiguous
+    np.testing.assert_array_equal(one, again)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_light_of_no_strength_changes_nothing():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for seed in range(5):
+        np.testing.assert_array_equal(change_light(image, NO_CHANGE, np.random.default_rng(seed)), image)
+
+
+def test_noise_does_not_darken():
+    image = np.full((200, 200, 3), 128, np.uint8)
+    recipe = AugmentRecipe(stain=0, light=0, focus=0, noise=1, burn_in=0)
+    means = [change_light(image, recipe, np.random.default_rng(seed)).mean() for seed in range(4)]
+    assert np.mean(means) == pytest.approx(128, abs=0.1)
+
+
+def test_stain_of_another_strength_looks_different():
+    image = smooth_image(0, 32, 32)
+    recipe = AugmentRecipe(stain=1, light=0, focus=0, noise=0, burn_in=0)
+    assert np.abs(change_light(image, recipe, np.random.default_rng(0)).astype(int) - image).mean() > 3
+
+
+@given(st.integers(0, 2**32), st.tuples(st.integers(8, 90), st.integers(8, 90)))
+def test_burnt_in_marks_are_one_black_or_white_rectangle_and_touch_nothing_else(seed, shape_hw):
+    image = np.random.default_rng(0).integers(1, 255, (*shape_hw, 3), dtype=np.uint8)
+    before = image.copy()
+    marked = augment._burn_in(image, np.random.default_rng(seed))
+    np.testing.assert_array_equal(image, before)
+    changed = (marked != image).any(axis=2)
+    assert changed.any()
+    ys, xs = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+    inside = marked[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    assert changed.sum() == inside.shape[0] * inside.shape[1]
+    assert (inside == inside[0, 0, 0]).all()
+    assert inside[0, 0, 0] in (0, 255)
+    touches_edge = ys[0] == 0 or xs[0] == 0 or ys[-1] == shape_hw[0] - 1 or xs[-1] == shape_hw[1] - 1
+    spans = inside.shape[0] == shape_hw[0] or inside.shape[1] == shape_hw[1]
+    assert (spans and touches_edge) or (inside.shape[1] <= 0.4 * shape_hw[1] and inside.shape[0] <= shape_hw[0] // 2)
+
+
+def slow_scale(image, long_side_px):
+    """Scale one plane by the definition: a weighted mean under a triangle, edge pixels repeated without end."""
+    height, width = image.shape
+    out_h, out_w = augment.scaled_size_hw((height, width), long_side_px)
+    step = max(height, width) / long_side_px
+    reach = max(1.0, step)
+
+    def along(line, count):
+        result = []
+        for number in range(count):
+            centre = (number + 0.5) * step - 0.5
+            total = weight_sum = 0.0
+            for place in range(int(np.floor(centre - reach)), int(np.ceil(centre + reach)) + 1):
+                weight = max(0.0, 1 - abs(place - centre) / reach)
+                total += weight * line[min(max(place, 0), len(line) - 1)]
+                weight_sum += weight
+            result.append(total / weight_sum)
+        return result
+
+    columns = np.array([along(line, out_w) for line in image])
+    return np.array([along(line, out_h) for line in columns.T]).T
+
+
+@given(st.integers(2, 23), st.integers(2, 23), st.integers(2, 30), st.integers(0, 99))
+def test_scaling_equals_the_definition(height, width, long_side_px, seed):
+    image = np.random.default_rng(seed).uniform(0, 255, (height, width))
+    if min(height, width) * long_side_px < max(height, width):
+        return  # less than a pixel would be left; the runtime refuses such a photograph
+    tensor = torch.from_numpy(image)[None, None].expand(1, 3, -1, -1)
+    scaled = scale_long_side(tensor, long_side_px)
+    np.testing.assert_allclose(scaled[0, 1].numpy(), slow_scale(image, long_side_px), atol=1e-4)
+
+
+def test_scaling_to_its_own_size_returns_the_image():
+    image = torch.rand(1, 3, 20, 30)
+    assert scale_long_side(image, 30) is image
+
+
+def onnx_resize(long_side_px):
+    """Return the model file's Resize as a session."""
+    sides = numpy_helper.from_array(np.array([long_side_px] * 2, np.int64), "sides")
+    options = {"mode": "linear", "antialias": 1, "axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"}
+    node = helper.make_node("Resize", ["x", "", "", "sides"], ["y"], **options)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, None, None]) for name in "xy"]
+    graph = helper.make_graph([node], "resize", values[:1], values[1:], [sides])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = 1
+    return ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+
+
+def test_sizes_and_pixels_equal_the_model_files_resize():
+    rng = np.random.default_rng(0)
+    # Halves of a pixel, whose rounding hangs on the last bit, and any other sizes.
+    ties = {100: [(81, 1080), (45, 72), (290, 464), (465, 744)], 224: [(207, 1472), (170, 640)], 320: [(321, 640)]}
+    for long_side_px, sizes in ties.items():
+        session = onnx_resize(long_side_px)
+        drawn = [tuple(rng.integers(40, 500, 2).tolist()) for _ in range(8)]
+        for height, width in sizes + [(w, h) for h, w in sizes] + drawn:
+            image = rng.uniform(0, 255, (1, 3, height, width)).astype(np.float32)
+            (expected,) = session.run(None, {"x": image})
+            assert augment.scaled_size_hw((height, width), long_side_px) == expected.shape[2:]
+            np.testing.assert_allclose(scale_long_side(torch.from_numpy(image), long_side_px), expected, atol=0.02)
+
+
+def test_no_side_is_scaled_to_nothing():
+    assert augment.scaled_size_hw((1, 1000), 64) == (1, 64)
+    assert augment.scaled_size_hw((480, 640), 320) == (240, 320)
+    assert augment.scaled_size_hw((30, 20), 60) == (60, 40)
