@@ -50,7 +50,7 @@ def texture_maps(
     feature           formula                                          range
     ================  ===============================================  =============================
     contrast          sum (i - j)^2 P                                  0 to (levels - 1)^2
-    dissimilarity     sum abs(i - j) P                                0 to levels - 1
+    dissimilarity     sum abs(i - j) P                                 0 to levels - 1
     homogeneity       sum P / (1 + (i - j)^2)                          above 0, to 1
     mean              mu                                               0 to levels - 1
     variance          s2                                               0 to (levels - 1)^2 / 4
@@ -152,7 +152,7 @@ def pair_offset(angle_deg: int, distance_px: int) -> tuple[int, int]:
 def neighbours(quantised: _Array, offset: tuple[int, int]) -> tuple[_Array, _Array]:
     """Return views of the first and the second pixel of every pair ``offset`` (row >= 0, column) apart.
 
-    Both have the shape (H - row, W - |column|), empty where the image is smaller than the offset.
+    Both have the shape (H - row, W - abs(column)), empty where the image is smaller than the offset.
     """
     height, width = quantised.shape
     down, across = offset

@@ -132,9 +132,9 @@ def localise(
         others: further methods for the table, such as the network before training.
 
     Returns:
-        ``{"table": {method: {"miou", "pixel_ap", "energy", "pointing", "threshold", "per_class"}}, "area_share",
-        "n_photographs", "n_cases", "n_validation_cases"}``; method ``"model"`` first. ``area_share`` is what a
-        map without any knowledge gets for energy, pointing and pixel AP.
+        ``{"table": {method: figures}, "area_share", "n_photographs", "n_cases", "n_validation_cases"}``; method
+        ``"model"`` first, figures are ``miou, pixel_ap, energy, pointing, threshold, per_class``. ``area_share`` is
+        what a map without any knowledge gets for energy, pointing and pixel AP.
 
     Raises:
         DataError: no class to judge in either set, or heatmaps that are not (C, h, w) in [0, 1].

@@ -1,0 +1,171 @@
+"""Fill the figures of README.md from results/*.json: ``python docs/figures.py`` (``--check`` only compares).
+
+Every number in README stands between two marks and comes from here; a file that is not there yet is said to be.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+START, END = "<!-- figures:start -->", "<!-- figures:end -->"
+REAL, DRAWN = "results/carbonate-lithology.json", "results/demo.json"
+
+WHO = {
+    "teacher": "teacher",
+    "student": "**student, distilled**",
+    "student_alone": "the same student, trained alone",
+    "random_forest": "random forest on texture and grey histograms",
+    "majority": "always the commonest class",
+}
+MAPS = {
+    "student": "**student, distilled**",
+    "student_texture": "student, refined with texture",
+    "student_softmax": "student, softmax in every cell",
+    "student_alone": "the same student, trained alone",
+    "student_alone_texture": "the same alone, refined with texture",
+    "student_alone_softmax": "the same alone, softmax in every cell",
+    "teacher": "teacher",
+    "teacher_texture": "teacher, refined with texture",
+    "teacher_softmax": "teacher, softmax in every cell",
+    "untrained": "the network before training",
+    "grey": "grey level",
+    "inverse_grey": "grey level, inverted",
+    "blurred_grey": "grey level, blurred",
+    "blurred_inverse_grey": "grey level, inverted and blurred",
+    "edges": "edges",
+    "glcm_entropy": "GLCM entropy alone",
+    "centre": "a blob in the centre",
+    "random": "chance",
+}
+# What results/carbonate-lithology.json may call the methods of the model it is about.
+SAME_MAPS = {"model": "student", "model_texture": "student_texture", "model_softmax": "student_softmax"}
+NAME_FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+MAP_FIGURES = {"miou": "mean IoU", "pixel_ap": "pixel AP", "energy": "energy inside", "pointing": "pointing game"}
+
+
+def figures(root: Path = ROOT) -> str:
+    """Return the Markdown that belongs between the marks of README.md."""
+    real, drawn = _read(root / REAL), _read(root / DRAWN)
+    parts = ["### Real photographs", "", *(_real(real) if real else _missing(REAL, "make real"))]
+    parts += ["", "### Drawn thin sections", "", *(_drawn(drawn) if drawn else _missing(DRAWN, "make demo"))]
+    return "\n".join(parts)
+
+
+def filled(readme: str, block: str) -> str:
+    """Return README's text with ``block`` between its two marks."""
+    before, start, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise SystemExit(f"README.md must hold the marks {START} and {END}, in this order.")
+    return f"{before}{start}\n{block}\n{end}{after}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write README.md anew, or with ``--check`` say whether that would change it (exit status 1)."""
+    file = ROOT / "README.md"
+    text = file.read_text(encoding="utf-8")
+    wanted = filled(text, figures())
+    if text == wanted:
+        return 0
+    if "--check" in arguments:
+        sys.stderr.write("README.md: its figures are not those of results/. Run: python docs/figures.py\n")
+        return 1
+    file.write_text(wanted, encoding="utf-8", newline="\n")
+    return 0
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _missing(name: str, command: str) -> list[str]:
+    return [f"Not measured yet: `{command}` measures it, `{name}` will hold it."]
+
+
+def _real(result: Mapping[str, Any]) -> list[str]:
+    seeds = result.get("seeds") or [0]
+    runs = f"{len(seeds)} runs of other seeds: mean (lowest to highest)" if len(seeds) > 1 else "one run"
+    known = "by thin section" if result.get("sections_known") else "by photograph, for no thin-section ids are known"
+    about = (
+        f"`make real`: {result['data']}, {result['n_test']} held-out photographs, split {known}; {runs}. "
+        f"{_networks(result)}"
+    )
+    kind = {"mosaics": "2x2 mosaics of held-out photographs, equally bright", "masks": "hand-drawn masks"}
+    where = kind.get(result.get("heatmaps_kind", ""), "held-out photographs")
+    return [about, "", *_tables(result, where, result.get("area_share")), *_caveats(result.get("caveats", []))]
+
+
+def _drawn(result: Mapping[str, Any]) -> list[str]:
+    photographs = result.get("photographs", {})
+    terms = [
+        f"The student learnt from the teacher on {photographs['photographs_with_teacher_terms']} photographs, "
+        f"from a label on {photographs['photographs_with_label_terms']} of them."
+        for _ in [0]
+        if "photographs_with_teacher_terms" in photographs
+    ]
+    about = " ".join(
+        [
+            f"`make demo`: {result['data']}, {result['classes']} classes, judged on sections no network has seen;"
+            " one run.",
+            _networks(result),
+            *terms,
+        ]
+    )
+    caveats = [
+        "Drawn sections are easier than rock: these figures say that the pipeline works, not how well it names rocks."
+    ]
+    where = "exact masks of fields of two or three fabrics"
+    return [about, "", *_tables(result, where, result.get("heatmap_area_share")), *_caveats(caveats)]
+
+
+def _networks(result: Mapping[str, Any]) -> str:
+    teacher = result["teacher"]
+    return (
+        f"Student: {result['parameters']:,} parameters; "
+        f"teacher: {teacher['architecture']}, {teacher['parameters']:,} parameters."
+    )
+
+
+def _tables(result: Mapping[str, Any], where: str, area_share: Any) -> list[str]:
+    maps = {SAME_MAPS.get(name, name): row for name, row in result.get("heatmaps", {}).items()}
+    lines = _table("names", result["names"], WHO, NAME_FIGURES)
+    if maps:
+        lines += ["", *_table(f"heatmaps, against {where}", maps, MAPS, MAP_FIGURES)]
+    if maps and area_share is not None:
+        lines += [
+            "",
+            f"A map that knows nothing has {_number(area_share)} of its energy inside, the share of the area.",
+        ]
+    return lines
+
+
+def _table(
+    corner: str, rows: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str], columns: Mapping[str, str]
+) -> list[str]:
+    shown = {name: title for name, title in columns.items() if any(name in row for row in rows.values())}
+    order = [*(name for name in titles if name in rows), *(name for name in rows if name not in titles)]
+    lines = [f"| {corner} | {' | '.join(shown.values())} |", f"|---|{'---:|' * len(shown)}"]
+    for name in order:
+        cells = " | ".join(_number(rows[name].get(column)) for column in shown)
+        lines.append(f"| {titles.get(name, name.replace('_', ' '))} | {cells} |")
+    return lines
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, list) and value:
+        return f"{mean(value):.3f} ({min(value):.3f} to {max(value):.3f})"
+    return f"{value:.3f}" if isinstance(value, int | float) else "-"
+
+
+def _caveats(sentences: Sequence[str]) -> list[str]:
+    return ["", "Mind:", "", *(f"- {one}" for one in sentences)] if sentences else []
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

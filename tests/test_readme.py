@@ -1,0 +1,243 @@
+"""The README and the documentation say what is there: commands, links, figures, files, code."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geocamnet.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts),
+]
+FIGURES = ROOT / "docs" / "figures.py"
+
+sys.path.insert(0, str(ROOT / "docs"))
+import figures  # noqa: E402
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def commands(page):
+    """Every command of a page: lines of bash blocks, and what stands in backticks."""
+    text = page.read_text(encoding="utf-8")
+    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    spans = [one.replace("\n", " ") for one in re.findall(r"(?<!`)`((?:geocamnet|make) [^`]+)`(?!`)", text)]
+    return [shlex.split(line, comments=True) for line in (*lines, *spans) if line.strip()]
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_make_target_that_is_named_exists(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {words[1] for words in commands(page) if words[0] == "make"}
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_geocamnet_command_that_is_shown_parses(page):
+    for words in commands(page):
+        if words[0] != "geocamnet":
+            continue
+        arguments = words[1:]
+        if arguments[-1] == "--help" or arguments == ["COMMAND", "--help"]:
+            continue
+        if "--recipe" in arguments:
+            at = arguments.index("--recipe")
+            del arguments[at : at + 2]
+        # A verb alone, as in prose, names the command; with words behind it all of it must parse.
+        if len(arguments) == 1:
+            assert arguments[0] in list(app), words
+        else:
+            app.parse_args(arguments, exit_on_error=False, print_error=False)
+
+
+def test_a_wrong_command_would_be_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```bash\ngeocamnet prepare RAW DATA --no-such-option\n```\n")
+    (words,) = commands(page)
+    with pytest.raises(Exception, match="no-such-option"):
+        app.parse_args(words[1:], exit_on_error=False, print_error=False)
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_to_a_file_resolves(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:|mailto:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_file(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(linked), f"{page.name}: {target}"
+
+
+def test_the_tree_of_the_documentation_holds_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = {line for block in re.findall(r"```{toctree}\n(.*?)```", index, re.DOTALL) for line in block.split()}
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in PAGES if "docs" in path.parts}
+    assert pages - {"index"} <= listed
+
+
+def test_the_reference_has_a_section_for_every_command():
+    text = (ROOT / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    verbs = [verb for verb in app if not verb.startswith("-")]
+    assert re.findall(r"^```{cli} (\w+)", text, re.MULTILINE) == verbs
+    assert re.findall(r"^## (\w+)", text, re.MULTILINE) == verbs
+
+
+def test_the_table_of_steps_names_every_command():
+    steps = set(re.findall(r"`geocamnet (\w+)", README.read_text(encoding="utf-8")))
+    assert {verb for verb in app if not verb.startswith("-")} - {"demo"} <= steps
+
+
+def test_architecture_names_every_source_file():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    files = [path for path in (ROOT / "src").rglob("*.py") if path.name != "__init__.py"]
+    assert [path.name for path in files if not re.search(rf"[ ─]{re.escape(path.name)} ", text)] == []
+
+
+def test_readme_shows_the_figures_of_the_results():
+    run = subprocess.run([sys.executable, FIGURES, "--check"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+REAL = {
+    "data": "carbonate-lithology (real)",
+    "sections_known": False,
+    "n_test": 205,
+    "seeds": [0, 1],
+    "names": {
+        "majority": {"accuracy": [0.5, 0.5], "balanced_accuracy": [1 / 3, 1 / 3], "macro_f1": [0.2, 0.2]},
+        "student": {"accuracy": [0.7, 0.8], "balanced_accuracy": [0.6, 0.7], "macro_f1": [0.6, 0.7]},
+    },
+    "heatmaps": {"grey": {"energy": 0.25, "miou": 0.1}, "model": {"energy": 0.5, "miou": 0.3}},
+    "heatmaps_kind": "mosaics",
+    "area_share": 0.25,
+    "parameters": 574779,
+    "teacher": {"architecture": "ResNet101", "parameters": 42545238},
+    "caveats": ["No section ids are known."],
+    "minutes": 30.0,
+    "version": "0.1.0",
+}
+
+
+def test_figures_keep_real_and_drawn_apart_and_show_baselines_and_caveats(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "carbonate-lithology.json").write_text(json.dumps(REAL))
+    text = figures.figures(tmp_path)
+    real, drawn = text.split("### Drawn thin sections")
+    assert "| **student, distilled** | 0.750 (0.700 to 0.800) | 0.650 (0.600 to 0.700) |" in real
+    assert "| always the commonest class | 0.500 (0.500 to 0.500) |" in real
+    assert real.index("**student, distilled** | 0.300") < real.index("| grey level | 0.100")
+    assert "no thin-section ids are known" in real
+    assert "- No section ids are known." in real
+    assert "0.250 of its energy" in real
+    assert "Not measured yet" in drawn
+    assert "Not measured yet" not in real
+
+
+def test_figures_of_the_demo_are_said_to_be_drawn(tmp_path):
+    result = {
+        "data": "drawn thin sections (synthetic)",
+        "classes": 10,
+        "parameters": 577810,
+        "teacher": {"architecture": "ResNet101", "parameters": 42520640},
+        "photographs": {"photographs_with_teacher_terms": 90, "photographs_with_label_terms": 60},
+        "names": {who: {"accuracy": 0.5, "balanced_accuracy": 0.4, "n": 9} for who in figures.WHO},
+        "heatmaps": {"student": {"miou": 0.4}, "something_new": {"miou": 0.2}},
+        "heatmap_area_share": 0.4,
+    }
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "demo.json").write_text(json.dumps(result))
+    real, drawn = figures.figures(tmp_path).split("### Drawn thin sections")
+    assert "Not measured yet" in real
+    assert "on 90 photographs, from a label on 60 of them" in drawn
+    assert "| something new | 0.200 |" in drawn
+    assert "macro F1" not in drawn
+    assert "| random forest on texture and grey histograms | 0.500 | 0.400 |" in drawn
+
+
+def test_figures_stand_between_the_marks_and_nothing_else_changes():
+    text = f"before\n{figures.START}\nold\n{figures.END}\nafter\n"
+    assert figures.filled(text, "new") == f"before\n{figures.START}\nnew\n{figures.END}\nafter\n"
+    with pytest.raises(SystemExit, match="marks"):
+        figures.filled("no marks", "new")
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, student_file, paint):
+    """A folder with what the code in the documentation opens: a model file and photographs."""
+    from geocamnet.images import write_image
+
+    (tmp_path / "student.onnx").write_bytes(student_file.read_bytes())
+    write_image(tmp_path / "section.jpg", paint((48, 64), "oolite", "vug"))
+    for number in range(2):
+        write_image(tmp_path / "photographs" / f"{number}.png", paint((48, 64), "foam", seed=number))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "how-to" / "python.md"], ids=name_of)
+def test_the_python_code_shown_runs(page, workplace):
+    found = blocks(page, "python")
+    assert found
+    for code in found:
+        exec(compile(code, page.name, "exec"), {})
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_every_example_runs_on_a_drawn_section(example, workplace):
+    needs_model = "MODEL.onnx" in example.read_text(encoding="utf-8").partition('"""\n\n')[0]
+    arguments = ["student.onnx"] if needs_model else []
+    run = subprocess.run(
+        [sys.executable, example, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=workplace,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout
+
+
+def test_the_citation_file_is_complete():
+    yaml = pytest.importorskip("yaml", reason="reading CITATION.cff needs PyYAML: pip install 'geocamnet[docs]'")
+    from geocamnet import __version__
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == __version__
+    assert cited["license"] == "Apache-2.0"
+    assert all(one["authors"] and one["title"] and one["type"] for one in cited["references"])
+    assert {2016, 2019, 2023, 2013, 1973} <= {one.get("year") for one in cited["references"]}
+
+
+def test_the_picture_of_the_readme_is_there():
+    from geocamnet.images import read_image
+
+    (picture,) = re.findall(r"!\[.+?\]\((.+?)\)", README.read_text(encoding="utf-8"))
+    image = read_image(ROOT / picture)
+    assert image.shape[1] > image.shape[0]
+    assert np.ptp(image) > 100
