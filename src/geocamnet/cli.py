@@ -1,22 +1,20 @@
 """The command line: the pipeline is its verbs, in order. Heavy imports stay inside the functions."""
 
+import inspect
 import logging
-import os
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter, config
+from cyclopts import App, CycloptsError, Parameter, config
 
 from geocamnet import __version__
+from geocamnet.console import progress, say_error, set_up_logging, show_card, show_findings, show_metrics
 from geocamnet.errors import DataError, GeocamnetError, missing_extra, unknown_name
 from geocamnet.train.recipes import CamRecipe, DistilRecipe, PrepareRecipe, SynthesizeRecipe, TrainRecipe
-
-if TYPE_CHECKING:
-    from geocamnet.card import ModelCard
 
 log = logging.getLogger("geocamnet")
 
@@ -24,29 +22,46 @@ app = App(
     name="geocamnet",
     help="Name carbonate rocks in thin section, and map where the name comes from.",
     version=__version__,
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), consume_multiple=True),
 )
 
 # RAW photographs, DATA prepared data set, RUN run folder, MODEL .onnx file: the same words everywhere.
 Flat = Parameter(name="*")
 
 
-def main() -> None:
-    """Run the command line; an error the user can mend is one sentence, not a stack trace."""
-    _set_up_logging()
+def main(tokens: Sequence[str] | None = None) -> None:
+    """Run the command line; an error the user can mend is one sentence, not a stack trace.
+
+    Args:
+        tokens: the words after ``geocamnet``; None takes them from ``sys.argv``.
+
+    Raises:
+        SystemExit: 2 after an error of the user's, 130 after Ctrl-C.
+    """
+    set_up_logging()
     try:
-        app.meta()
+        _call(app.meta, tokens)
+    except CycloptsError as error:
+        command = "".join(f" {name}" for name in error.command_chain or ())
+        say_error(f"{error} See: geocamnet{command} --help")
+        sys.exit(2)
     except GeocamnetError as error:
-        _say_error(str(error))
+        say_error(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        _say_error("Stopped. What was done is kept; the same command goes on (train and distil: with --resume).")
+        say_error("Stopped. What was done is kept; the same command goes on (train and distil: with --resume).")
         sys.exit(130)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "geocamnet":
             raise
-        _say_error(missing_extra(error.name or "?", "train"))
+        say_error(missing_extra(error.name or "?", "train"))
         sys.exit(2)
+
+
+def _call(one: App, tokens: Sequence[str] | None) -> None:
+    # Parsed and called apart, so that errors and Ctrl-C reach `main` and not cyclopts' own way of telling them.
+    command, bound, _ = one.parse_args(tokens, exit_on_error=False, print_error=False, verbose=False)
+    command(*bound.args, **bound.kwargs)
 
 
 @app.meta.default
@@ -59,10 +74,11 @@ def _read_recipe(
         tokens: the command.
         recipe: a TOML file with a table per command; the command line overrides it.
     """
+    app.config = ()
     if recipe is not None:
         _check_recipe(recipe)
         app.config = config.Toml(recipe, must_exist=True, search_parents=False)
-    app(tokens)
+    _call(app, tokens)
 
 
 @app.command(sort_key=1)
@@ -74,7 +90,7 @@ def synthesize(raw: Path, *, settings: Annotated[SynthesizeRecipe, Flat] = Synth
     """
     from geocamnet.train.synthetic import synthesize as draw
 
-    with _progress("drawing") as on_progress:
+    with progress("drawing") as on_progress:
         draw(raw, settings, on_progress=on_progress)
     log.info("%s: drawn; next: geocamnet prepare %s DATA", raw, raw)
 
@@ -92,7 +108,7 @@ def prepare(
     """
     from geocamnet.train.prepare import prepare as make
 
-    with _progress("preparing") as on_progress:
+    with progress("preparing") as on_progress:
         report = make(raw, data, settings, overwrite=overwrite, on_progress=on_progress)
     for note in report.notes:
         log.info("%s", note)
@@ -157,7 +173,7 @@ def cam(data: Path, run: Path, *, settings: Annotated[CamRecipe, Flat] = CamReci
     """
     from geocamnet.train.cam import extract
 
-    with _progress("mapping") as on_progress:
+    with progress("mapping") as on_progress:
         folder = extract(data, run, settings, overwrite=overwrite, on_progress=on_progress)
     log.info("%s: class maps stored", folder)
 
@@ -196,8 +212,8 @@ def evaluate(
     split: Literal["train", "val", "test"] = "test",
     fold: int | None = None,
     out: Path | None = None,
-    baselines: bool = True,
-    localisation: bool = True,
+    baselines: Annotated[bool, Parameter(negative="--no-baselines")] = True,
+    localisation: Annotated[bool, Parameter(negative="--no-localisation")] = True,
 ) -> None:
     """Judge a run or a model file, beside its baselines.
 
@@ -212,11 +228,7 @@ def evaluate(
     """
     from geocamnet.train.evaluate import evaluate as judge
 
-    with _progress("judging") as on_progress:
-
-        def on_step(_: str, done: int, total: int) -> None:
-            on_progress(done, total)
-
+    with progress("judging") as on_progress:
         metrics = judge(
             run_or_model,
             data,
@@ -225,9 +237,19 @@ def evaluate(
             out=out,
             baselines=baselines,
             localisation=localisation,
-            on_progress=on_step,
+            on_progress=lambda what, done, total: on_progress(done, total, what),
         )
-    _show_metrics(metrics)
+    show_metrics(metrics)
+    if strange := metrics["excluded"]["labels_unknown_to_the_model"]:
+        counts = ", ".join(f"{name} {count}" for name, count in strange.items())
+        log.warning("photographs with labels the model does not know were left out: %s", counts)
+    if metrics["skipped"]:
+        log.warning("%d photographs could not be read and were left out", len(metrics["skipped"]))
+    folder = out or (run_or_model if run_or_model.is_dir() else None)
+    if folder is None:
+        log.info("nothing was written; --out FOLDER keeps figures, predictions and pictures")
+    else:
+        log.info("%s: metrics%s.json written", folder, "" if split == "test" else f"-{split}")
 
 
 @app.command(sort_key=8)
@@ -286,7 +308,7 @@ def run(
 
     opened = load(model)
     log.info("model: %s (%s)", opened.card.name, opened.path)
-    with _progress("mapping") as on_progress:
+    with progress("mapping") as on_progress:
         result = predict_folder(
             source, out, opened, um_per_px=um_per_px, texture=texture, overwrite=overwrite, on_progress=on_progress
         )
@@ -313,23 +335,16 @@ def info(model: Path | None = None, *, json: bool = False) -> None:
     if json:
         sys.stdout.write(card.to_json() + "\n")
         return
-    _show_card(card)
+    show_card(card)
 
 
 @app.command(sort_key=12)
 def doctor() -> None:
     """Check the installation; every finding comes with its fix."""
-    from rich.console import Console
-
     from geocamnet.doctor import examine
 
-    console = Console()
     findings = examine()
-    for one in findings:
-        console.print("[green]ok  [/]" if one.ok else "[red]fix [/]", end="")
-        console.print(f"{one.name}: {one.detail}", markup=False, highlight=False)
-        if not one.ok:
-            console.print(f"      {one.fix}", markup=False, highlight=False)
+    show_findings(findings)
     if any(not one.ok for one in findings):
         sys.exit(1)
 
@@ -348,100 +363,38 @@ def demo(out: Path = Path("out/demo"), *, overwrite: bool = False) -> None:
 
 
 def _check_recipe(file: Path) -> None:
+    """Check every table and key of a recipe, those of other commands too: a typing error should not wait for them."""
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{file}: can't be read ({error.strerror}). --recipe names a TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: is not TOML ({error}).") from error
-    known = [name for name in app if not name.startswith("-")]
+    commands = [name for name in app if not name.startswith("-")]
     for table, values in tables.items():
-        if table not in known or not isinstance(values, dict):
-            raise DataError(f"{file}: {unknown_name('table', table, known)}")
+        if table not in commands or not isinstance(values, dict):
+            raise DataError(f"{file}: {unknown_name('table', table, commands)}")
+        command = app[table].default_command
+        assert command is not None
+        known: dict[str, Any] = {}
+        for one in inspect.signature(command).parameters.values():
+            known |= _choices(one.default) if is_dataclass(one.default) else {one.name: one.default}
+        _check_keys(values, known, where=f"{file}, [{table}]")
 
 
-def _set_up_logging() -> None:
-    from rich.console import Console
-    from rich.logging import RichHandler
-
-    handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False, show_time=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
-    log.setLevel(logging.INFO)
-    for chatty in ("lightning.pytorch", "lightning.fabric", "onnx_ir", "onnxscript", "torch.onnx"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
-    if sys.stderr.isatty():
-        os.environ.setdefault("GEOCAMNET_PROGRESS", "1")
+def _check_keys(values: Mapping[str, Any], known: Mapping[str, Any], *, where: str) -> None:
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise DataError(f"{where}: {unknown_name('key', key, known)}")
+        if is_dataclass(known[name]):
+            if not isinstance(value, dict):
+                raise DataError(f"{where}: {key} is a table, [...{key}]; received {value!r}.")
+            _check_keys(value, _choices(known[name]), where=f"{where}, {key}")
 
 
-def _say_error(text: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True).print(f"Error: {text}", style="red", markup=False, highlight=False)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-
-        def on_progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield on_progress
-
-
-def _show_metrics(metrics: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{metrics['split']}: {metrics['n']} photographs")
-    names = [n for n in ("accuracy", "balanced_accuracy", "macro_f1", "mAP") if n in metrics["model"]]
-    for heading in ("", *names):
-        table.add_column(heading.replace("_", " "))
-    for who, figures in {"this network": metrics["model"], **metrics.get("baselines", {})}.items():
-        values = (f"{figures[n]:.3f}" if figures.get(n) is not None else "-" for n in names)
-        table.add_row(who.replace("_", " "), *values)
-    console = Console()
-    console.print(table)
-    if places := (metrics.get("localisation") or {}).get("table"):
-        heat = Table(title=f"heatmaps against {metrics['localisation']['kind']}")
-        columns = ("miou", "pixel_ap", "energy", "pointing")
-        for heading in ("", *columns):
-            heat.add_column(heading.replace("_", " "))
-        for who, figures in places.items():
-            values = (f"{figures[n]:.3f}" if figures.get(n) is not None else "-" for n in columns)
-            heat.add_row(who.replace("_", " "), *values)
-        console.print(heat)
-
-
-def _show_card(card: "ModelCard") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=card.name, show_header=False)
-    rows = {
-        "architecture": card.architecture,
-        "parameters": f"{card.parameters:,}",
-        "classes": ", ".join(one.title for one in card.classes),
-        "labels": "one a photograph" if card.labels == "single" else "several a photograph",
-        "long side": f"{card.long_side_px} px" if card.long_side_px else "any",
-        "scale": f"{card.um_per_px} µm a pixel" if card.um_per_px else "not known",
-        "not sure below": f"{card.abstain_below:.2f}",
-        "trained on": ", ".join(f"{name}: {value}" for name, value in card.data.items()),
-        "teacher": card.teacher.get("architecture", "none"),
-        "figures": "; ".join(f"{who}: {values}" for who, values in card.metrics.items()) or "none written",
-        "licence": card.licence or "not stated",
-        "attribution": card.attribution or "not stated",
-        "made": f"{card.created} by geocamnet {card.version}",
-        "sha256": card.sha256 or "-",
-    }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    Console().print(table)
+def _choices(recipe: Any) -> dict[str, Any]:
+    return {one.name: getattr(recipe, one.name) for one in fields(recipe)}
 
 
 if __name__ == "__main__":

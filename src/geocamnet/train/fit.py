@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from geocamnet.errors import ModelError
 from geocamnet.images import written_aside
 from geocamnet.train.augment import scaled_size_hw
+from geocamnet.train.bar import TrainingBar
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches, TrainingSampler, balanced_weights
 from geocamnet.train.distil import kl_sigmoid, logit_loss, map_loss
 from geocamnet.train.metrics import classification_metrics
@@ -117,7 +120,7 @@ class Fitting(pl.LightningModule):
             loss = loss + lessons.recipe.map_weight * parts["map_loss"]
         for name, value in {"loss": loss, **parts}.items():
             self.sums.setdefault(f"train_{name}", []).append(float(value.detach()))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False)
+        self.log("loss", loss.detach(), logger=False)
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -178,7 +181,7 @@ class Fitting(pl.LightningModule):
         decayed = [one for one in self.network.parameters() if one.ndim > 1]
         plain = [one for one in self.network.parameters() if one.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(groups, lr=self.recipe.lr)
+        optimiser = torch.optim.AdamW(groups, lr=self.recipe.lr, fused=True)  # a third less time for ResNet101 on a CPU
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         warm = max(1, int(self.recipe.warmup * steps))
 
@@ -253,7 +256,11 @@ class Photographs(pl.LightningDataModule):
             scaled_size_hw((row.height_px, row.width_px), self.validation.image_px) for row in self.validation.rows
         ]
         batches = SameSizeBatches(
-            sizes, batch_size=max(1, self.recipe.batch_size // 2), rank=self._rank, world=self._world
+            sizes,
+            batch_size=max(1, self.recipe.batch_size // 2),
+            # A process without any would skip the epoch's end, where the others wait for it: it sees one again.
+            rank=self._rank % len(sizes),
+            world=self._world,
         )
         return DataLoader(self.validation, batch_sampler=batches)
 
@@ -274,8 +281,8 @@ class KeepLast(pl.Callback):
         self.began = time.monotonic()
         self.first_epoch = 0
 
-    def on_fit_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        """Note where a resumed run takes up, and cut the log there."""
+    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        """Note where a resumed run takes up."""
         self.first_epoch, self.began = trainer.current_epoch, time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -294,12 +301,27 @@ class KeepLast(pl.Callback):
             append_log(self.run / "log.csv", row)
             if trainer.logger is not None:
                 trainer.logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=done)
-            figures = ", ".join(f"{name} {row[name]:.3f}" for name in row if name.endswith(("loss", "accuracy")))
-            log.info("epoch %d of %d: %s; %.0f s left", done, trainer.max_epochs, figures, left)
+            log.info("epoch %d of %d: %s; %s left", done, trainer.max_epochs, _in_words(row), _minutes(left))
+        if not np.isfinite(row["train_loss"]):
+            raise ModelError(f"The loss is {row['train_loss']} in epoch {done}: training diverged. Lower --lr.")
         aside = self.run / "checkpoints" / ".last.ckpt"
         trainer.save_checkpoint(aside)
         if trainer.is_global_zero:
             aside.replace(self.run / "checkpoints" / "last.ckpt")
+
+
+def _in_words(row: dict[str, float]) -> str:
+    """Return the figures of an epoch: the loss (with its parts, where a teacher adds some) and how well it names."""
+    parts = [name for name in row if name.startswith("train_") and name != "train_loss"]
+    text = f"loss {row['train_loss']:.3f}"
+    if len(parts) > 1:
+        text += f" ({', '.join(f'{name[6:-5]} {row[name]:.3f}' for name in parts)})"
+    judged = [name for name in ("val_accuracy", "val_balanced_accuracy", "val_mAP") if name in row]
+    return ", ".join([text, *(f"{name[4:].replace('_', ' ')} {row[name]:.3f}" for name in judged)])
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
 def append_log(file: Path, row: dict[str, float]) -> None:
@@ -333,7 +355,10 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
     on_gpu = torch.cuda.is_available()
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu)
     module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    with warnings.catch_warnings(), _hushed("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
+    with (
+        warnings.catch_warnings(),
+        _hushed("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "lightning"),
+    ):
         # Advice on workers and logging intervals that the recipe has already decided.
         warnings.filterwarnings("ignore", module="lightning")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
@@ -349,16 +374,24 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
             accumulate_grad_batches=recipe.accumulate,
             gradient_clip_val=5.0,  # a deep network without published weights takes a wild step now and then
             logger=TensorBoardLogger(save_dir=run, name="", version="tensorboard"),
-            callbacks=[KeepLast(run)],
+            callbacks=[KeepLast(run), *([TrainingBar()] if os.environ.get("GEOCAMNET_PROGRESS") == "1" else [])],
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=os.environ.get("GEOCAMNET_PROGRESS", "") == "1",
+            enable_progress_bar=False,  # Lightning's own shows one epoch at a time
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             log_every_n_steps=10_000_000,
         )
         start = last if resume and last.is_file() else None
-        trainer.fit(module, photographs, ckpt_path=start, weights_only=True if start else None)
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, photographs, ckpt_path=start, weights_only=True if start else None)
+        except SystemExit as error:
+            # Lightning makes an exit of Ctrl-C and stops listening to it; whoever called decides that.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                signal.signal(signal.SIGINT, on_interrupt)
+                raise KeyboardInterrupt from error
+            raise
 
 
 @contextmanager

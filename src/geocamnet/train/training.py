@@ -1,6 +1,7 @@
 """The two trainings: the teacher's, and the student's with a teacher or alone."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -49,14 +50,17 @@ def train(
         ModelError: an unknown backbone, or weights that do not fit.
     """
     recipe = recipe or TrainRecipe()
+    _check_recipe(recipe)
     rows = _rows(data, recipe)
     training = [row for row in rows if row.split == "train" and row.labels]
     classes = class_names(training)
     _check_learnable(data, training, classes)
+    labels = _labels_of(data, training, recipe)
     pl.seed_everything(recipe.seed, verbose=False)
     network = make_teacher(recipe.backbone, len(classes), weights=recipe.weights, output_stride=recipe.output_stride)
-    open_run(run, "train", recipe, resume=resume, overwrite=overwrite)
-    return _fit_and_describe(data, run, "train", recipe, rows, training, classes, network, resume=resume)
+    if _is_first_process():
+        open_run(run, "train", recipe, resume=resume, overwrite=overwrite)
+    return _fit_and_describe(data, run, "train", recipe, rows, training, classes, labels, network, resume=resume)
 
 
 def distil(
@@ -88,6 +92,7 @@ def distil(
         ModelError: not a teacher's run, or weights that do not fit.
     """
     recipe = recipe or DistilRecipe()
+    _check_recipe(recipe)
     rows = _rows(data, recipe)
     training = [row for row in rows if row.split == "train"]
     if teacher is None:
@@ -100,6 +105,7 @@ def distil(
         own = class_names(training) if recipe.classes == "union" else ()
         classes = (*teacher_card.class_names, *(name for name in own if name not in teacher_card.class_names))
     _check_learnable(data, training, classes)
+    labels = _labels_of(data, training, recipe)
     pl.seed_everything(recipe.seed, verbose=False)
     network = make_student(
         len(classes), backbone=recipe.backbone, weights=recipe.weights, output_stride=recipe.output_stride
@@ -115,7 +121,8 @@ def distil(
             if not isinstance(network_of_teacher, Teacher):
                 raise ModelError(f"{teacher}: is a student's run. Name a teacher's, made by geocamnet train.")
             lessons = Lessons(recipe, shared, network_of_teacher.requires_grad_(False))
-    open_run(run, "distil", recipe, resume=resume, overwrite=overwrite)
+    if _is_first_process():
+        open_run(run, "distil", recipe, resume=resume, overwrite=overwrite)
     known = sum(bool(row.labels) and all(label in classes for label in row.labels) for row in training)
     about = {
         "run": teacher.name if teacher else "none",
@@ -131,7 +138,7 @@ def distil(
         len(training), about["photographs_with_teacher_terms"], known,
     )  # fmt: skip
     return _fit_and_describe(
-        data, run, "distil", recipe, rows, training, classes, network,
+        data, run, "distil", recipe, rows, training, classes, labels, network,
         resume=resume, maps=maps, lessons=lessons, teacher=about,
     )  # fmt: skip
 
@@ -155,9 +162,9 @@ def adopt(
     network = make_teacher(recipe.backbone, len(classes), output_stride=recipe.output_stride)
     tensors = {f"trunk.{name}": value for name, value in read_weights(weights).items()}
     load_exactly(network, {**tensors, "mean": network.mean, "std": network.std}, what=str(weights))
+    rows = _rows(data, recipe)
     open_run(run, "train", recipe)
     save_weights(run / "checkpoints" / "best.safetensors", network)
-    rows = _rows(data, recipe)
     return _describe(data, run, "train", recipe, rows, tuple(classes), "single", network.eval(), {})
 
 
@@ -173,6 +180,47 @@ def _check_learnable(data: Path, training: Sequence[IndexRow], classes: Sequence
         raise DataError(
             f"{data}: training needs at least two classes; received {len(classes)} ({', '.join(classes) or 'none'})."
         )
+
+
+def _labels_of(data: Path, training: Sequence[IndexRow], recipe: FitRecipe) -> str:
+    labels = recipe.labels if recipe.labels != "auto" else labels_kind(training)
+    if labels == "single" and (several := [row.image for row in training if len(row.labels) > 1]):
+        raise DataError(f"{data}: {len(several)} photographs have several labels ({several[0]}); use --labels multi.")
+    return labels
+
+
+def _can_judge(row: IndexRow, classes: Sequence[str], labels: str) -> bool:
+    known = bool(row.labels) and all(label in classes for label in row.labels)
+    return known and (labels == "multi" or len(row.labels) == 1)
+
+
+def _check_recipe(recipe: FitRecipe) -> None:
+    def check(name: str, fits: bool, wanted: str) -> None:
+        if not fits:
+            option = "--" + name.replace("_", "-")
+            raise DataError(f"{option} must be {wanted}; received {getattr(recipe, name)}.")
+
+    for name in ("epochs", "batch_size", "accumulate", "devices", "nodes"):
+        check(name, getattr(recipe, name) >= 1, "1 or more")
+    for name in ("image_px", "crop_px"):
+        check(name, getattr(recipe, name) >= 32, "32 or more")
+    check("lr", recipe.lr > 0, "above 0")
+    check("weight_decay", recipe.weight_decay >= 0, "0 or more")
+    check("cache_mb", recipe.cache_mb >= 0, "0 or more")
+    check("warmup", 0 <= recipe.warmup <= 1, "from 0 to 1")
+    check("label_smoothing", 0 <= recipe.label_smoothing < 1, "from 0 to below 1")
+    check("ema", 0 <= recipe.ema < 1, "from 0 (none) to below 1")
+    if isinstance(recipe, DistilRecipe):
+        check("temperature", recipe.temperature > 0, "above 0")
+        check("map_cells", recipe.map_cells >= 0, "0 (the teacher's own) or more")
+        for name in ("label_weight", "logit_weight", "map_weight"):
+            check(name, getattr(recipe, name) >= 0, "0 or more")
+
+
+def _is_first_process() -> bool:
+    """Return whether this process opens the run; the others of a training are started when it is open."""
+    ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+    return all(rank == "0" for rank in ranks)
 
 
 def _stored_maps(data: Path, teacher: Path, card: ModelCard) -> StoredMaps:
@@ -196,6 +244,7 @@ def _fit_and_describe(
     rows: Sequence[IndexRow],
     training: Sequence[IndexRow],
     classes: Sequence[str],
+    labels: str,
     network: Network,
     *,
     resume: bool,
@@ -203,15 +252,12 @@ def _fit_and_describe(
     lessons: Lessons | None = None,
     teacher: dict[str, Any] | None = None,
 ) -> ModelCard:
-    labels = recipe.labels if recipe.labels != "auto" else labels_kind(training)
-    if labels == "single" and (several := [row.image for row in training if len(row.labels) > 1]):
-        raise DataError(f"{data}: {len(several)} photographs have several labels ({several[0]}); use --labels multi.")
     common: dict[str, Any] = {"classes": classes, "image_px": recipe.image_px, "cache_mb": recipe.cache_mb}
     crops = PhotographDataset(
         data, training, **common, crop_px=recipe.crop_px, recipe=recipe.augment, seed=recipe.seed, maps=maps,
         map_cells=max(1, round(recipe.crop_px / 32)),
     )  # fmt: skip
-    judged = [row for row in rows if row.split == "val" and row.labels]
+    judged = [row for row in rows if row.split == "val" and _can_judge(row, classes, labels)]
     whole = PhotographDataset(data, judged, **common)
     targets = np.stack([crops.target(one) for one in range(len(crops))])
     prior = targets.sum(0) / max(1.0, float(targets.sum()))
@@ -250,7 +296,7 @@ def _describe(
         map_stride=recipe.output_stride,  # type: ignore[attr-defined]
         long_side_px=recipe.image_px,
         um_per_px=None,
-        class_bias=tuple(float(one) for one in network.class_bias),
+        class_bias=tuple(network.class_bias.detach().tolist()),
         texture=texture_of(data, rows),
         data={
             "name": data.name,

@@ -1,0 +1,182 @@
+"""What the command line shows: log lines, progress bars, tables. Rich is imported inside the functions."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from geocamnet.card import ModelCard
+    from geocamnet.doctor import Finding
+
+_CHATTY = ("lightning.pytorch", "lightning.fabric", "onnx_ir", "onnxscript", "torch.onnx", "torch.distributed")
+
+
+class OnProgress(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, done: int, total: int, what: str = "") -> None:
+        """Show that ``done`` of ``total`` is done and, where it changes, of what."""
+
+
+class _Lines(logging.Handler):
+    """Writes a record as one line, above a progress bar if there is one, however wide the terminal is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        _errors().print(self.format(record), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def set_up_logging() -> None:
+    """Show this package's log on stderr, and of others what has gone wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()])
+    # Of several processes that train together the first one speaks for all.
+    first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
+    logging.getLogger("geocamnet").setLevel(logging.INFO if first else logging.ERROR)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:  # python -W default shows them
+        warnings.simplefilter("ignore")
+    if sys.stderr.isatty():
+        os.environ.setdefault("GEOCAMNET_PROGRESS", "1")
+
+
+def say_error(text: str) -> None:
+    """Write an error in red, on one line."""
+    _errors().print(f"Error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[OnProgress]:
+    """Show a progress bar with the time left while something runs; nothing where stderr is not a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = _errors()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        shown = what
+
+        def on_progress(done: int, total: int, what: str = "") -> None:
+            nonlocal shown
+            if what and what != shown:
+                bar.reset(task, description=what)  # the time left is of this part alone
+                shown = what
+            bar.update(task, completed=done, total=total)
+
+        yield on_progress
+
+
+def show_metrics(metrics: Mapping[str, Any]) -> None:
+    """Show the figures of an evaluation beside its baselines, and the heatmaps' where they were judged."""
+    names = [name for name in ("accuracy", "balanced_accuracy", "macro_f1", "mAP") if name in metrics["model"]]
+    rows = {"this network": metrics["model"], **figures_of(metrics.get("baselines"))}
+    plural = "" if metrics["n"] == 1 else "s"
+    _show_table(f"{metrics['split']}: {metrics['n']} photograph{plural}", names, rows)
+    places = metrics.get("localisation") or {}
+    if places.get("table"):
+        _show_table(f"heatmaps against {places['kind']}", ("miou", "pixel_ap", "energy", "pointing"), places["table"])
+
+
+def figures_of(baselines: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Return the baselines that have figures; beside them metrics.json notes how they were fitted, or why not."""
+    return {name: one for name, one in (baselines or {}).items() if isinstance(one, Mapping)}
+
+
+def show_card(card: "ModelCard") -> None:
+    """Show a model card as a table."""
+    from rich.table import Table
+
+    table = Table(title=card.name, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = {
+        "architecture": card.architecture,
+        "parameters": f"{card.parameters:,}",
+        "classes": ", ".join(one.title for one in card.classes),
+        "labels": "one a photograph" if card.labels == "single" else "several a photograph",
+        "long side": f"{card.long_side_px} px" if card.long_side_px else "any",
+        "scale": f"{card.um_per_px} µm a pixel" if card.um_per_px else "not known",
+        "not sure below": f"{card.abstain_below:.2f}",
+        "trained on": _trained_on(card.data),
+        "teacher": str(card.teacher.get("architecture", "none")),
+        "figures": _figures(card.metrics),
+        "licence": card.licence or "not stated",
+        "attribution": card.attribution or "not stated",
+        "made": f"{card.created} by geocamnet {card.version}",
+        "sha256": card.sha256 or "none: a run, not a model file",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    _output().print(table)
+
+
+def show_findings(findings: Sequence["Finding"]) -> None:
+    """Show what `doctor` found: what is wrong with its fix, what is right with what more could be had."""
+    console = _output()
+    for one in findings:
+        mark = "[green]ok  [/]" if one.ok else "[red]fix [/]"
+        console.print(mark, end="")
+        console.print(f"{one.name}: {one.detail}", markup=False, highlight=False, soft_wrap=True)
+        if one.fix:
+            console.print(f"      {one.fix}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_table(title: str, names: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column()
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for who, figures in rows.items():
+        values = (f"{figures[name]:.3f}" if figures.get(name) is not None else "-" for name in names)
+        table.add_row(who.replace("_", " "), *values)
+    _output().print(table)
+
+
+def _trained_on(data: Mapping[str, Any]) -> str:
+    if not data:
+        return "not stated"
+    parts = [str(data.get("name", "not stated"))]
+    for what in ("photographs", "sections"):
+        if isinstance(data.get(what), Mapping):
+            parts.append(f"{what}: " + ", ".join(f"{count} {split}" for split, count in data[what].items()))
+    scale = data.get("um_per_px")
+    if isinstance(scale, Sequence) and not isinstance(scale, str):
+        parts.append(f"{min(scale):.3g} to {max(scale):.3g} µm a pixel")
+    if data.get("fold") is not None:
+        parts.append(f"without fold {data['fold']}")
+    return "; ".join(parts)
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    lines = [
+        f"{'this network' if who == 'model' else who.replace('_', ' ')}: "
+        + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
+        for who, values in figures_of(metrics).items()
+    ]
+    if not lines:
+        return "none written; geocamnet evaluate makes them"
+    where = f"{metrics.get('split', '?')}, {metrics.get('n', '?')} photographs"
+    return "\n".join([where, *lines])
+
+
+@cache
+def _errors() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@cache
+def _output() -> "Console":
+    from rich.console import Console
+
+    return Console()
