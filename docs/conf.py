@@ -31,3 +31,13 @@ napoleon_use_ivar = True
 html_theme = "furo"
 html_title = f"GeoCAMNet {release}"
 html_show_sourcelink = False
+
+
+def _plain_signature(app, what, name, obj, options, signature, return_annotation):
+    # A default made by a factory can't be parsed, so that Sphinx would show the names of types as it writes them.
+    short = [re.sub(r"~(?:\w+\.)+", "", one) if one else one for one in (signature, return_annotation)]
+    return short[0].replace("<factory>", "...") if short[0] else short[0], short[1]
+
+
+def setup(app):
+    app.connect("autodoc-process-signature", _plain_signature)

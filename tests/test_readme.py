@@ -107,6 +107,20 @@ def test_the_reference_has_a_section_for_every_command():
     assert re.findall(r"^## (\w+)", text, re.MULTILINE) == verbs
 
 
+def test_the_reference_has_a_meaning_for_every_option_and_choice():
+    pytest.importorskip("sphinx", reason="the tables of the reference need Sphinx: pip install 'geocamnet[docs]'")
+    import tables
+
+    from geocamnet.train import recipes
+
+    for verb in app:
+        if not verb.startswith("-"):
+            assert [name for name, meaning, _ in tables.options_of(verb) if not meaning] == []
+    for recipe in ("SynthesizeRecipe", "PrepareRecipe", "AugmentRecipe", "TrainRecipe", "CamRecipe", "DistilRecipe"):
+        assert all(meaning for _, meaning, _ in tables.choices_of(getattr(recipes, recipe)))
+    assert len(list(tables.class_rows())) == 22
+
+
 def test_the_table_of_steps_names_every_command():
     steps = set(re.findall(r"`geocamnet (\w+)", README.read_text(encoding="utf-8")))
     assert {verb for verb in app if not verb.startswith("-")} - {"demo"} <= steps
