@@ -26,11 +26,10 @@ class OnProgress(Protocol):
 
 
 class _Lines(logging.Handler):
-    """Writes a record as one line, above a progress bar if there is one, however wide the terminal is."""
+    """Writes a record as one line of stderr: where a progress bar stands, it puts itself there and stays below."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        style = "yellow" if record.levelno >= logging.WARNING else None
-        _errors().print(self.format(record), style=style, markup=False, highlight=False, soft_wrap=True)
+        sys.stderr.write(self.format(record) + "\n")
 
 
 def set_up_logging() -> None:
