@@ -285,8 +285,7 @@ def save_run(
                 value.normal_(0, 0.1)
             if name.endswith("running_var"):
                 value.uniform_(0.8, 1.2)
-    bias = tuple(float(one) for one in network.class_bias)
-    card = replace(card, parameters=count_parameters(network), class_bias=bias)
+    card = replace(card, parameters=count_parameters(network), class_bias=tuple(network.class_bias.detach().tolist()))
     open_run(folder, step, recipe)
     save_weights(folder / "checkpoints" / "best.safetensors", network)
     write_text(folder / "card.json", card.to_json())

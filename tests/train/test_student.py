@@ -1,0 +1,127 @@
+import pytest
+import timm
+import torch
+
+from geocamnet.errors import ModelError
+from geocamnet.train.runs import load_network
+from geocamnet.train.student import MAX_PARAMETERS, Student, count_parameters, make_student
+from geocamnet.train.teacher import Teacher
+
+
+@pytest.fixture(scope="module")
+def student():
+    torch.manual_seed(0)
+    student = Student(22).eval()
+    torch.nn.init.normal_(student.class_bias)
+    return student
+
+
+def photographs(height, width, count=1):
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_student_of_22_classes_has_fewer_than_800_000_parameters(student):
+    assert MAX_PARAMETERS == 800_000
+    assert count_parameters(student) == 583_006 < 800_000
+    by_hand = sum(one.numel() for name, one in student.named_parameters())
+    assert count_parameters(student) == by_hand
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 96), (240, 320), (65, 33), (32, 200), (1, 1)])
+def test_a_cell_of_a_class_map_is_16_pixels(student, height, width):
+    with torch.inference_mode():
+        logits, maps = student(photographs(height, width))
+    assert maps.shape == (1, 22, -(-height // 16), -(-width // 16))
+    assert logits.shape == (1, 22)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (97, 61)])
+def test_the_mean_of_a_class_map_and_its_bias_are_the_logit(student, height, width):
+    with torch.inference_mode():
+        logits, maps = student(photographs(height, width, count=3))
+    torch.testing.assert_close(maps.double().mean((2, 3)) + student.class_bias.double(), logits.double())
+    assert float(maps.std()) > 0
+
+
+def test_a_class_map_is_what_its_gradient_says(student):
+    """The evidence at a cell is exactly what the logit owes it: the features times the logit's gradient."""
+    image = photographs(64, 96)
+    kept = student.trunk((image - student.mean) / student.std)[-1].detach().requires_grad_(True)
+    logits = student.head(kept).mean((2, 3)) + student.class_bias
+    (gradient,) = torch.autograd.grad(logits[0, 7], kept)
+    cells = kept.shape[2] * kept.shape[3]
+    with torch.inference_mode():
+        torch.testing.assert_close((gradient * kept).sum(1)[0] * cells, student(image).class_maps[0, 7])
+
+
+@pytest.mark.parametrize(("output_stride", "shape"), [(32, (2, 3)), (8, (8, 12))])
+def test_other_output_strides_are_had(output_stride, shape):
+    student = Student(3, output_stride=output_stride).eval()
+    with torch.inference_mode():
+        assert student(photographs(64, 96)).class_maps.shape == (1, 3, *shape)
+
+
+@pytest.mark.parametrize("output_stride", [7, 64])
+def test_an_output_stride_the_trunk_does_not_have_is_refused(output_stride):
+    with pytest.raises(ModelError, match=f"output stride {output_stride}"):
+        Student(3, output_stride=output_stride)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_100", "resnet18"])
+def test_too_large_a_student_is_refused_with_its_size(backbone):
+    with pytest.raises(ModelError, match=rf"'{backbone}' with 22 classes has [\d,]+ parameters; the limit is 800,000"):
+        Student(22, backbone=backbone)
+
+
+def test_the_limit_counts_the_classes_too():
+    most = (MAX_PARAMETERS - 573_480 - 1) // 433  # 432 weights and a bias for each class
+    assert count_parameters(Student(most)) < MAX_PARAMETERS
+    with pytest.raises(ModelError, match="the limit is 800,000"):
+        Student(most + 1)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v3", "vit_tiny_patch16_224"])
+def test_an_unknown_or_unfit_backbone_is_refused(backbone):
+    with pytest.raises(ModelError, match=f"'{backbone}'.*Use mobilenetv3_small_075"):
+        Student(3, backbone=backbone)
+
+
+def test_published_weights_that_can_not_be_had_are_told_with_a_way_round(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("name or service not known")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ModelError, match=r"could not be downloaded \(name or.*--weights w\.pth"):
+        make_student(3, weights="imagenet")
+
+
+def test_a_student_starts_from_timms_weights_and_from_another_students_run(tmp_path, make_run):
+    torch.manual_seed(3)
+    published = timm.create_model("mobilenetv3_small_075", num_classes=1000)
+    torch.save(published.state_dict(), tmp_path / "timm.pth")
+    student = make_student(4, weights=str(tmp_path / "timm.pth"))
+    assert torch.equal(student.trunk.conv_stem.weight, published.conv_stem.weight)
+    assert student.class_bias.shape == (4,)
+
+    run = make_run(tmp_path / "run", step="distil", backbone="mobilenetv3_small_075")
+    again = make_student(4, weights=str(run))
+    assert torch.equal(again.trunk.conv_stem.weight, load_network(run)[0].trunk.conv_stem.weight)
+    teacher = make_run(tmp_path / "teacher")
+    with pytest.raises(ModelError, match="does not fit the network"):
+        make_student(4, weights=str(teacher))
+
+
+def test_student_and_teacher_answer_in_the_same_form(student):
+    image = photographs(64, 64)
+    with torch.inference_mode():
+        for network in (student, Teacher("resnet18", 22).eval()):
+            evidence = network(image)
+            assert evidence._fields == ("logits", "class_maps")
+            assert evidence.logits.shape == (1, 22)
+
+
+def test_gradients_reach_every_parameter():
+    student = Student(3)
+    evidence = student(photographs(64, 64, count=2))
+    (evidence.logits.square().sum() + evidence.class_maps.square().sum()).backward()
+    assert all(one.grad is not None for one in student.parameters())

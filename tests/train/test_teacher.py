@@ -1,0 +1,139 @@
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from geocamnet.errors import ModelError
+from geocamnet.train.export import export
+from geocamnet.train.runs import load_network
+from geocamnet.train.teacher import Teacher, make_teacher
+
+
+def photographs(count=2, shape_hw=(64, 96), seed=0):
+    return torch.rand(count, 3, *shape_hw, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "regnetx_002", "densenet121"])
+def test_a_backbone_of_pooling_and_one_linear_layer_is_a_teacher(backbone):
+    teacher = Teacher(backbone, 5).eval()
+    image = photographs()
+    with torch.inference_mode():
+        logits, maps = teacher(image)
+        direct = teacher.trunk((image - teacher.mean) / teacher.std)
+    assert maps.shape == (2, 5, 2, 3)
+    torch.testing.assert_close(maps.mean((2, 3)) + teacher.class_bias, logits)
+    torch.testing.assert_close(logits, direct, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "convnext_atto",  # normalises after pooling
+        "vit_tiny_patch16_224",  # tokens, and photographs of one size
+        "mobilenetv3_small_050",  # a layer between pooling and the linear one
+        "ghostnet_100",
+        "xcit_nano_12_p16_224",
+        "resnetv2_50",  # its classifier is a convolution
+    ],
+)
+def test_a_backbone_that_ends_otherwise_is_refused(backbone):
+    with pytest.raises(ModelError, match=f"'{backbone}' does not end in average pooling and one linear layer"):
+        Teacher(backbone, 5)
+
+
+def test_another_pooling_is_refused_even_where_the_weights_are_all_zero(monkeypatch):
+    """A head of zeros answers 0 whatever it is fed: agreeing logits would prove nothing."""
+
+    def max_pooled(backbone, *, pretrained, num_classes):
+        network = timm.models.resnet18(num_classes=num_classes, global_pool="max")
+        nn.init.zeros_(network.fc.weight)
+        return network
+
+    monkeypatch.setattr(timm, "create_model", max_pooled)
+    with pytest.raises(ModelError, match="does not end in average pooling"):
+        Teacher("resnet18", 5)
+
+
+def test_making_a_teacher_leaves_training_mode_weights_and_random_numbers_alone():
+    torch.manual_seed(0)
+    timm.create_model("resnet18", num_classes=5)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    teacher = Teacher("resnet18", 5)
+    assert torch.equal(torch.rand(1), expected)
+    assert all(module.training for module in teacher.modules())
+    assert float(teacher.trunk.bn1.num_batches_tracked) == 0
+    assert not teacher.trunk.fc._forward_pre_hooks
+
+
+def test_an_unknown_backbone_is_an_error_that_lists_similar_names():
+    with pytest.raises(ModelError, match=r"Unknown backbone 'resnet_101'.*resnet101"):
+        Teacher("resnet_101", 5)
+    with pytest.raises(ModelError, match=r"Unknown backbone '\?\?'.*resnet101"):
+        Teacher("??", 5)
+
+
+@pytest.mark.parametrize(("output_stride", "shape"), [(32, (2, 3)), (16, (4, 6)), (8, (8, 12))])
+def test_the_output_stride_is_the_side_of_a_cell(output_stride, shape):
+    teacher = Teacher("resnet18", 2, output_stride=output_stride).eval()
+    with torch.inference_mode():
+        assert teacher(photographs(1)).class_maps.shape[2:] == shape
+
+
+@pytest.mark.parametrize(("backbone", "output_stride"), [("resnet18", 7), ("resnet18", 64), ("efficientnet_b0", 7)])
+def test_an_output_stride_the_network_does_not_have_is_refused(backbone, output_stride):
+    with pytest.raises(ModelError, match="output"):
+        Teacher(backbone, 2, output_stride=output_stride)
+
+
+def test_photographs_are_normalised_as_the_published_weights_expect():
+    teacher = Teacher("resnet18", 2)
+    assert teacher.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert teacher.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
+    assert {"mean", "std"} < set(teacher.state_dict())
+
+
+def test_published_weights_that_can_not_be_had_are_told_with_a_way_round(monkeypatch):
+    def offline(*_, **__):
+        raise ConnectionError("name or service not known")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ModelError, match=r"'resnet18' could not be downloaded \(name or.*--weights w\.pth"):
+        make_teacher("resnet18", 3, weights="imagenet")
+
+
+def test_a_teacher_starts_from_timms_weights_and_from_another_run(tmp_path, make_run):
+    torch.manual_seed(3)
+    published = timm.create_model("resnet18", num_classes=1000)
+    torch.save(published.state_dict(), tmp_path / "timm.pth")
+    teacher = make_teacher("resnet18", 4, weights=str(tmp_path / "timm.pth"))
+    assert torch.equal(teacher.trunk.conv1.weight, published.conv1.weight)
+    assert teacher.class_bias.shape == (4,)
+
+    run = make_run(tmp_path / "run")
+    start = load_network(run)[0]
+    again = make_teacher("resnet18", 4, weights=str(run))
+    assert torch.equal(again.trunk.conv1.weight, start.trunk.conv1.weight)
+    with pytest.raises(ModelError, match="does not fit the network"):
+        make_teacher("resnet34", 4, weights=str(run))
+
+
+def test_gradients_reach_trunk_and_classifier():
+    teacher = Teacher("resnet18", 3)
+    evidence = teacher(photographs())
+    (evidence.logits.square().sum() + evidence.class_maps.square().sum()).backward()
+    assert all(one.grad is not None for one in teacher.parameters())
+
+
+def test_a_resnet101_is_written_for_torchvision_and_answers_there_as_here(tmp_path, make_run):
+    run = make_run(tmp_path / "run", backbone="resnet101")
+    for name in ("teacher.pth", "teacher.safetensors"):
+        export(run, tmp_path / name)
+    theirs = torchvision.models.resnet101(weights=None, num_classes=3).eval()
+    theirs.load_state_dict(torch.load(tmp_path / "teacher.pth", weights_only=True), strict=True)
+    teacher = load_network(run)[0]
+    image = photographs(1)
+    with torch.inference_mode():
+        expected = teacher(image).logits
+        torch.testing.assert_close(theirs((image - teacher.mean) / teacher.std), expected, rtol=1e-4, atol=1e-4)
