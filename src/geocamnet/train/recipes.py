@@ -52,7 +52,8 @@ class PrepareRecipe:
         long_side_px: the stored photograph's long side; None keeps the size.
         um_per_px: scale stored photographs to this many micrometres a pixel, where their own is known.
         raw_um_per_px: micrometres a pixel of the originals where the manifest does not say.
-        val_share, test_share: shares of the sections.
+        val_share: share of the sections to choose by.
+        test_share: share of the sections to be looked at once, at the end.
         keep_splits: keep train/val/test folders or a manifest's split column where RAW has them.
         folds: cross-validation folds to add; 0 for none.
         jpeg_quality: of stored photographs; 0 stores PNG.
@@ -122,7 +123,8 @@ class FitRecipe:
         fold: train on all folds but two (see `index.use_fold`); None takes the split column.
         augment: what a training photograph may look like.
         precision: ``bf16`` where there is a GPU, else ``fp32``; or one of them by name.
-        devices, nodes: processes on a machine (GPUs where there are any), and machines.
+        devices: processes that train together on a machine: GPUs, where there are any.
+        nodes: machines that train together.
         workers: loading processes per training process; -1 chooses.
         cache_mb: decoded photographs kept in memory, per loading process.
         seed: fixes initial weights, order and augmentation.
