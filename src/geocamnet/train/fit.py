@@ -118,6 +118,8 @@ class Fitting(pl.LightningModule):
         if lessons is not None:
             loss = loss + lessons.recipe.logit_weight * parts["logit_loss"]
             loss = loss + lessons.recipe.map_weight * parts["map_loss"]
+        if not bool(torch.isfinite(loss)):
+            raise ModelError(f"The loss is {float(loss)} in epoch {self.current_epoch + 1}: diverged. Lower --lr.")
         for name, value in {"loss": loss, **parts}.items():
             self.sums.setdefault(f"train_{name}", []).append(float(value.detach()))
         self.log("loss", loss.detach(), logger=False)
@@ -302,8 +304,6 @@ class KeepLast(pl.Callback):
             if trainer.logger is not None:
                 trainer.logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=done)
             log.info("epoch %d of %d: %s; %s left", done, trainer.max_epochs, _in_words(row), _minutes(left))
-        if not np.isfinite(row["train_loss"]):
-            raise ModelError(f"The loss is {row['train_loss']} in epoch {done}: training diverged. Lower --lr.")
         aside = self.run / "checkpoints" / ".last.ckpt"
         trainer.save_checkpoint(aside)
         if trainer.is_global_zero:
