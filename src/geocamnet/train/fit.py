@@ -119,7 +119,7 @@ class Fitting(pl.LightningModule):
             loss = loss + lessons.recipe.logit_weight * parts["logit_loss"]
             loss = loss + lessons.recipe.map_weight * parts["map_loss"]
         if not bool(torch.isfinite(loss)):
-            raise ModelError(f"The loss is {float(loss)} in epoch {self.current_epoch + 1}: diverged. Lower --lr.")
+            raise ModelError(f"The loss is {loss.item()} in epoch {self.current_epoch + 1}: diverged. Lower --lr.")
         for name, value in {"loss": loss, **parts}.items():
             self.sums.setdefault(f"train_{name}", []).append(float(value.detach()))
         self.log("loss", loss.detach(), logger=False)

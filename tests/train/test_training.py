@@ -1,0 +1,271 @@
+"""The two trainings and adoption: what they ask of their data, and what the run's card says afterwards."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+
+from geocamnet.errors import DataError, ModelError
+from geocamnet.images import read_image
+from geocamnet.train.cam import extract
+from geocamnet.train.evaluate import evaluate
+from geocamnet.train.index import read_index, write_index
+from geocamnet.train.predictor import open_predictor
+from geocamnet.train.recipes import CamRecipe
+from geocamnet.train.runs import load_network, read_card
+from geocamnet.train.training import adopt, distil, train
+from tiny import STUDENT, TEACHER, read_log, write_data
+
+torch.set_num_threads(1)
+
+# The student's photographs: some labelled with the teacher's classes, some with another, some not at all.
+MIXED = {"oolite": 4, "vug": 4, "foam": 3, "": 5}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("training") / "data")
+
+
+@pytest.fixture(scope="module")
+def teacher(data, tmp_path_factory):
+    run = tmp_path_factory.mktemp("training") / "teacher"
+    train(data, run, replace(TEACHER, epochs=8, label_smoothing=0.0))
+    return run
+
+
+@pytest.fixture(scope="module")
+def lighter(teacher, tmp_path_factory):
+    """A second data set, with the teacher's maps of it stored."""
+    folder = write_data(tmp_path_factory.mktemp("training") / "lighter", train=MIXED, val=("oolite", "vug", "foam"))
+    extract(folder, teacher, CamRecipe())
+    return folder
+
+
+# --- what is asked of the data ---------------------------------------------------------------------------
+
+
+def test_one_class_is_refused_before_a_run_is_begun(tmp_path):
+    data = write_data(tmp_path / "data", train=["oolite"])
+    with pytest.raises(DataError, match=r"at least two classes; received 1 \(oolite\)"):
+        train(data, tmp_path / "run", TEACHER)
+    assert not (tmp_path / "run").exists()
+
+
+def test_photographs_without_any_label_are_refused(tmp_path):
+    data = write_data(tmp_path / "data", train={"": 4})
+    with pytest.raises(DataError, match="no photograph to train on"):
+        train(data, tmp_path / "run", TEACHER)
+    with pytest.raises(DataError, match="no photograph to train on"):
+        distil(data, tmp_path / "run", STUDENT, teacher=None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_labels_and_a_softmax_are_refused_before_a_run_is_begun(tmp_path):
+    data = write_data(tmp_path / "data", train=["oolite", "vug", "oolite|vug"])
+    with pytest.raises(DataError, match=r"6 photographs have several labels.*--labels multi"):
+        train(data, tmp_path / "run", replace(TEACHER, labels="single"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", 0), ("batch_size", 0), ("lr", -1.0), ("lr", float("nan")), ("ema", 1.0), ("crop_px", 8),
+     ("devices", 0), ("label_smoothing", 1.0), ("accumulate", 0), ("warmup", 1.5)],
+)  # fmt: skip
+def test_an_impossible_choice_is_refused_by_its_option(name, value, data, tmp_path):
+    with pytest.raises(DataError, match=f"--{name.replace('_', '-')} must be"):
+        train(data, tmp_path / "run", replace(TEACHER, **{name: value}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_impossible_choice_of_a_student_is_refused_too(data, tmp_path):
+    with pytest.raises(DataError, match="--temperature must be above 0"):
+        distil(data, tmp_path / "run", replace(STUDENT, temperature=0.0), teacher=None)
+
+
+def test_a_photograph_that_is_not_there_is_named_before_a_run_is_begun(tmp_path):
+    data = write_data(tmp_path / "data")
+    (data / "images" / "train_vug_0.png").unlink()
+    with pytest.raises(DataError, match=r"not there, the first: images/train_vug_0\.png"):
+        train(data, tmp_path / "run", TEACHER)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_written_over_unless_it_is_asked_for(data, teacher, tmp_path):
+    with pytest.raises(DataError, match=r"not empty.*--resume.*--overwrite"):
+        train(data, teacher, TEACHER)
+    train(data, tmp_path / "run", replace(TEACHER, epochs=1))
+    with pytest.raises(DataError, match="another recipe"):
+        train(data, tmp_path / "run", replace(TEACHER, epochs=2), resume=True)
+    train(data, tmp_path / "run", replace(TEACHER, epochs=2), overwrite=True)
+    assert len(read_log(tmp_path / "run")) == 2
+
+
+# --- the teacher -----------------------------------------------------------------------------------------
+
+
+def test_a_run_holds_what_the_contract_promises(data, teacher):
+    for name in ("recipe.toml", "card.json", "metrics.json", "log.csv", "environment.txt"):
+        assert (teacher / name).is_file(), name
+    assert (teacher / "checkpoints" / "best.safetensors").is_file()
+    assert (teacher / "checkpoints" / "last.ckpt").is_file()
+    card = read_card(teacher)
+    network, _ = load_network(teacher)
+    assert card.class_names == ("oolite", "vug")
+    assert card.parameters == sum(one.numel() for one in network.parameters())
+    assert (card.long_side_px, card.map_stride, card.labels) == (64, 32, "single")
+    assert card.class_bias == pytest.approx(network.class_bias.tolist())
+    assert card.data["photographs"] == {"train": 12, "val": 4, "test": 4}
+    assert card.recipe == {"step": "train", **json.loads(json.dumps(card.recipe))} | {"step": "train"}
+
+
+def test_a_fold_trains_on_the_others(data, tmp_path):
+    folded = write_data(tmp_path / "data")
+    write_index(folded, [replace(row, fold=number % 4) for number, row in enumerate(read_index(folded))])
+    card = train(folded, tmp_path / "run", replace(TEACHER, epochs=1, fold=2))
+    assert card.data["fold"] == 2
+    assert card.data["photographs"] == {"train": 10, "val": 5, "test": 5}
+
+
+def test_several_labels_are_learnt_and_judged(tmp_path):
+    labels = ["oolite", "vug", "oolite|vug"]
+    data = write_data(tmp_path / "data", train=labels, val=labels, test=labels)
+    card = train(data, tmp_path / "run", replace(TEACHER, epochs=8))
+    assert card.labels == "multi"
+    assert read_log(tmp_path / "run")[-1]["val_mAP"] > read_log(tmp_path / "run")[0]["val_mAP"] - 1e-9
+    assert "val_balanced_accuracy" not in read_log(tmp_path / "run")[0]
+    predict, _ = open_predictor(tmp_path / "run")
+    probabilities, _ = predict(read_image(data / "images" / "test_oolite+vug_0.png"))
+    assert probabilities.min() > 0.5  # both are there, which no softmax could say
+    metrics = evaluate(tmp_path / "run", data, localisation=False)
+    assert metrics["labels"] == "multi"
+    assert metrics["n"] == 6
+    assert metrics["model"]["mAP"] > 0.9
+    student = distil(data, tmp_path / "student", replace(STUDENT, teacher_maps="online"), teacher=tmp_path / "run")
+    assert student.labels == "multi"
+
+
+# --- the student -----------------------------------------------------------------------------------------
+
+
+def test_the_card_tells_which_photographs_had_which_terms(lighter, teacher, tmp_path):
+    card = distil(lighter, tmp_path / "run", STUDENT, teacher=teacher)
+    assert card.class_names == ("oolite", "vug", "foam")  # the teacher's first, then the data set's own
+    assert card.teacher["photographs_with_teacher_terms"] == 16
+    assert card.teacher["photographs_with_label_terms"] == 11
+    assert card.teacher["photographs_without_known_label"] == 5
+    assert card.teacher["classes"] == ["oolite", "vug"]
+    assert card.teacher["architecture"] == "test_resnet"
+    assert {"train_label_loss", "train_logit_loss", "train_map_loss"} <= read_log(tmp_path / "run")[0].keys()
+    assert card.parameters < 800_000
+
+
+def test_a_student_of_the_teachers_classes_takes_other_labels_for_unknown(lighter, teacher, tmp_path):
+    card = distil(lighter, tmp_path / "run", replace(STUDENT, classes="teacher"), teacher=teacher)
+    assert card.class_names == ("oolite", "vug")
+    assert card.teacher["photographs_with_teacher_terms"] == 16
+    assert card.teacher["photographs_with_label_terms"] == 8
+    assert card.teacher["photographs_without_known_label"] == 8
+    metrics = evaluate(tmp_path / "run", lighter, split="val", baselines=False, localisation=False)
+    assert metrics["n"] == 4
+    assert metrics["excluded"]["labels_unknown_to_the_model"] == {"foam": 2}
+
+
+def test_photographs_without_a_label_are_enough_for_a_teacher(teacher, tmp_path):
+    data = write_data(tmp_path / "data", train={"": 8}, val={}, test={"": 2})
+    card = distil(data, tmp_path / "run", replace(STUDENT, teacher_maps="online"), teacher=teacher)
+    assert card.teacher["photographs_with_label_terms"] == 0
+    rows = read_log(tmp_path / "run")
+    assert {row["train_label_loss"] for row in rows} == {0}
+    assert rows[0]["train_logit_loss"] > 0
+
+
+def test_a_student_without_a_teacher_learns_from_the_labels_alone(lighter, tmp_path):
+    card = distil(lighter, tmp_path / "run", STUDENT, teacher=None)
+    assert card.class_names == ("foam", "oolite", "vug")
+    assert card.teacher["run"] == "none"
+    assert card.teacher["photographs_with_teacher_terms"] == 0
+    assert card.teacher["photographs_with_label_terms"] == 11
+    assert "train_map_loss" not in read_log(tmp_path / "run")[0]
+
+
+def test_a_teacher_makes_its_student_agree_with_it(lighter, tmp_path):
+    sure = tmp_path / "teacher"  # without validation photographs the last epoch is kept, which is sure of itself
+    train(write_data(tmp_path / "data", val={}), sure, replace(TEACHER, epochs=8, label_smoothing=0.0))
+    recipe = replace(STUDENT, epochs=24, batch_size=16, classes="teacher", label_weight=0.0, temperature=1.0)
+    recipe = replace(recipe, teacher_maps="online", lr=5e-3)
+    distil(lighter, tmp_path / "run", recipe, teacher=sure)
+    rows = read_log(tmp_path / "run")
+    assert rows[-1]["train_logit_loss"] < 0.5 * rows[0]["train_logit_loss"]
+    assert rows[-1]["train_map_loss"] < 0.5 * rows[0]["train_map_loss"]
+
+
+def test_stored_and_online_maps_of_a_whole_photograph_teach_the_same(data, teacher, tmp_path):
+    extract(data, teacher, CamRecipe())
+    # The crop is the whole photograph, so that what was stored of it is what the teacher sees online.
+    square = [row for row in read_index(data) if row.height_px == row.width_px]
+    write_index(data, square)
+    try:
+        extract(data, teacher, CamRecipe())
+        augment = replace(STUDENT.augment, turns=False)
+        losses = []
+        for maps in ("stored", "online"):
+            recipe = replace(STUDENT, teacher_maps=maps, epochs=1, batch_size=6, augment=augment, map_cells=2)
+            distil(data, tmp_path / maps, recipe, teacher=teacher)
+            losses.append(read_log(tmp_path / maps)[0])
+        for name in ("train_logit_loss", "train_map_loss"):
+            assert losses[0][name] == pytest.approx(losses[1][name], rel=0.02)
+    finally:
+        write_data(data)
+
+
+def test_without_stored_maps_the_command_that_makes_them_is_named(data, teacher, tmp_path):
+    other = write_data(tmp_path / "other", train=["oolite", "vug", "foam"])
+    with pytest.raises(DataError, match=r"holds no maps of .*geocamnet cam .*--teacher-maps online"):
+        distil(other, tmp_path / "run", STUDENT, teacher=teacher)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_student_teaches_nobody(lighter, tmp_path):
+    distil(lighter, tmp_path / "student", replace(STUDENT, epochs=1), teacher=None)
+    with pytest.raises(ModelError, match="is a student's run"):
+        distil(lighter, tmp_path / "run", replace(STUDENT, teacher_maps="online"), teacher=tmp_path / "student")
+
+
+def test_a_stopped_teacher_can_not_teach(lighter, tmp_path):
+    (tmp_path / "teacher").mkdir()
+    with pytest.raises(ModelError, match="not a finished run"):
+        distil(lighter, tmp_path / "run", STUDENT, teacher=tmp_path / "teacher")
+
+
+# --- a teacher trained elsewhere -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    torch.manual_seed(3)
+    network = timm.create_model("test_resnet", num_classes=2).eval()
+    torch.save(network.state_dict(), tmp_path / "elsewhere.pth")
+    return network, tmp_path / "elsewhere.pth"
+
+
+def test_an_adopted_teacher_answers_as_it_did_where_it_was_trained(elsewhere, data, tmp_path):
+    network, file = elsewhere
+    card = adopt(file, tmp_path / "run", classes=("vug", "oolite"), data=data, recipe=TEACHER)
+    assert card.class_names == ("vug", "oolite")
+    adopted, _ = load_network(tmp_path / "run")
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            adopted(images).logits, network((images - adopted.mean) / adopted.std), atol=1e-5, rtol=1e-5
+        )
+    extract(data, tmp_path / "run", CamRecipe())
+
+
+def test_a_checkpoint_of_another_head_size_is_refused(elsewhere, data, tmp_path):
+    with pytest.raises(ModelError, match=r"trunk\.fc\.weight is \(2, \d+\), not \(3, \d+\).*list of classes"):
+        adopt(elsewhere[1], tmp_path / "run", classes=("vug", "oolite", "foam"), data=data, recipe=TEACHER)
+    assert not (tmp_path / "run").exists()
