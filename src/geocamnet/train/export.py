@@ -59,7 +59,9 @@ def export(
     metrics = run / "metrics.json"
     if metrics.is_file():
         card = replace(card, metrics=_headline(json.loads(metrics.read_text(encoding="utf-8"))))
-    card = replace(card, name=name or card.name, licence=licence, attribution=attribution)
+    # Of a path only the name: the file is for others, and must not tell where things lie on this machine.
+    recipe = {**card.recipe, "weights": Path(card.recipe.get("weights", "none")).name}
+    card = replace(card, name=name or card.name, licence=licence, attribution=attribution, recipe=recipe)
     graph = build_graph(network, card)
     card = replace(card, sha256=hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest())
     write_metadata(graph, card)
@@ -92,6 +94,9 @@ def build_graph(network: Network, card: ModelCard) -> onnx.ModelProto:
     merged = onnx.compose.merge_models(
         _preprocessing(card, proto.ir_version), proto, io_map=[("scaled", "pixels")], producer_name="geocamnet"
     )
+    versions = {one.domain: one.version for one in merged.opset_import}  # each part brought its own
+    del merged.opset_import[:]
+    merged.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
     _name_sizes(merged)
     onnx.checker.check_model(merged, full_check=True)
     return merged

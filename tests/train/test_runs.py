@@ -1,0 +1,162 @@
+import tomllib
+from dataclasses import asdict, replace
+from importlib.metadata import version
+
+import pytest
+import torch
+
+from geocamnet.errors import DataError, ModelError
+from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, TrainRecipe
+from geocamnet.train.runs import load_network, open_run, read_card, recipe_toml, write_json
+from geocamnet.train.student import Student
+from geocamnet.train.teacher import Teacher
+
+RECIPE = TrainRecipe(backbone="resnet18", lr=3e-4, augment=AugmentRecipe(turns=False, stain=0.123456789))
+
+
+def test_an_opened_run_holds_its_recipe_and_its_environment(tmp_path):
+    run = tmp_path / "new" / "run"
+    open_run(run, "train", RECIPE)
+    assert sorted(one.name for one in run.iterdir()) == ["environment.txt", "recipe.toml"]
+    lines = (run / "environment.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("python==3.")
+    assert f"torch=={version('torch')}" in lines
+    assert lines[1:] == sorted(lines[1:])
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, TrainRecipe(fold=3), DistilRecipe(), CamRecipe()])
+def test_a_recipe_is_read_back_to_the_same_values(recipe):
+    values = tomllib.loads(recipe_toml("step", recipe))["step"]
+    expected = {name: value for name, value in asdict(recipe).items() if value is not None}
+    assert values == expected
+    if "augment" in values:
+        values["augment"] = AugmentRecipe(**values["augment"])
+    assert type(recipe)(**values) == recipe
+
+
+def test_a_run_that_is_not_empty_is_refused_and_left_alone(tmp_path):
+    open_run(tmp_path / "run", "train", RECIPE)
+    (tmp_path / "run" / "card.json").write_text("mine")
+    before = {one.name: one.read_bytes() for one in (tmp_path / "run").iterdir()}
+    with pytest.raises(DataError, match=r"not empty\. Go on with --resume, or start again with --overwrite"):
+        open_run(tmp_path / "run", "train", RECIPE)
+    assert {one.name: one.read_bytes() for one in (tmp_path / "run").iterdir()} == before
+
+
+def test_an_empty_folder_is_taken(tmp_path):
+    open_run(tmp_path, "train", RECIPE)
+    assert (tmp_path / "recipe.toml").is_file()
+
+
+def test_resuming_with_the_same_recipe_changes_nothing(tmp_path):
+    open_run(tmp_path, "train", RECIPE)
+    (tmp_path / "card.json").write_text("mine")
+    before = (tmp_path / "recipe.toml").read_bytes()
+    open_run(tmp_path, "train", RECIPE, resume=True)
+    assert (tmp_path / "card.json").read_text() == "mine"
+    assert (tmp_path / "recipe.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 31}, {"augment": AugmentRecipe(noise=0.9)}, {"fold": 0}, {"seed": 1}, {"backbone": "resnet34"}],
+)
+def test_resuming_with_another_recipe_is_refused(tmp_path, change):
+    open_run(tmp_path, "train", RECIPE)
+    with pytest.raises(DataError, match=r"started with another recipe.*recipe\.toml"):
+        open_run(tmp_path, "train", replace(RECIPE, **change), resume=True)
+
+
+def test_resuming_another_step_is_refused(tmp_path):
+    open_run(tmp_path, "train", RECIPE)
+    with pytest.raises(DataError, match="another recipe"):
+        open_run(tmp_path, "distil", RECIPE, resume=True)
+
+
+def test_resuming_what_is_not_a_run_is_refused_and_what_is_not_there_begins(tmp_path):
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "one.jpg").write_text("mine")
+    with pytest.raises(DataError, match="nothing to resume"):
+        open_run(tmp_path / "photographs", "train", RECIPE, resume=True)
+    open_run(tmp_path / "new", "train", RECIPE, resume=True)
+    assert (tmp_path / "new" / "recipe.toml").is_file()
+
+
+def test_overwriting_empties_a_run(tmp_path):
+    run = tmp_path / "run"
+    open_run(run, "train", RECIPE)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "best.safetensors").write_text("old")
+    (run / "card.json").write_text("old")
+    changed = replace(RECIPE, seed=5)
+    open_run(run, "train", changed, overwrite=True)
+    assert sorted(one.name for one in run.iterdir()) == ["environment.txt", "recipe.toml"]
+    assert tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))["train"]["seed"] == 5
+
+
+def test_overwriting_a_folder_that_is_not_a_run_is_refused(tmp_path):
+    (tmp_path / "one.jpg").write_text("mine")
+    with pytest.raises(DataError, match="not empty and not a run"):
+        open_run(tmp_path, "train", RECIPE, overwrite=True)
+    assert (tmp_path / "one.jpg").read_text() == "mine"
+
+
+def test_overwriting_follows_a_link_to_the_run_and_none_inside_it(tmp_path):
+    run, link, elsewhere = tmp_path / "disk", tmp_path / "run", tmp_path / "elsewhere"
+    open_run(run, "train", RECIPE)
+    elsewhere.mkdir()
+    (elsewhere / "photograph.jpg").write_text("mine")
+    try:
+        link.symlink_to(run, target_is_directory=True)
+        (run / "data").symlink_to(elsewhere, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system lets no one make links")
+    open_run(link, "train", RECIPE, overwrite=True)
+    assert link.is_symlink()
+    assert sorted(one.name for one in run.iterdir()) == ["environment.txt", "recipe.toml"]
+    assert (elsewhere / "photograph.jpg").read_text() == "mine"
+
+
+def test_a_file_in_the_place_of_a_run_is_refused(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(DataError, match="is a file; a RUN is a folder"):
+            open_run(tmp_path / "run", "train", RECIPE, **options)
+
+
+@pytest.mark.parametrize(
+    ("step", "backbone", "kind"), [("train", "resnet18", Teacher), ("distil", "mobilenetv3_small_075", Student)]
+)
+def test_a_finished_run_is_loaded_ready_to_predict(tmp_path, make_run, step, backbone, kind):
+    run = make_run(tmp_path / "run", step=step, backbone=backbone)
+    network, card = load_network(run)
+    assert isinstance(network, kind)
+    assert not network.training
+    assert card == read_card(run)
+    torch.testing.assert_close(network.class_bias.detach(), torch.tensor(card.class_bias))
+    with torch.inference_mode():
+        assert network(torch.rand(1, 3, 64, 96)).logits.shape == (1, 3)
+
+
+def test_a_run_without_card_or_weights_or_with_anothers_is_an_error(tmp_path, make_run):
+    with pytest.raises(ModelError, match=r"no card\.json, so it is not a finished run"):
+        load_network(tmp_path)
+    run = make_run(tmp_path / "run")
+    other = make_run(tmp_path / "other", classes=("foam", "vug"))
+    weights = run / "checkpoints" / "best.safetensors"
+    weights.unlink()
+    with pytest.raises(ModelError, match=r"best\.safetensors: no such file"):
+        load_network(run)
+    (other / "checkpoints" / "best.safetensors").rename(weights)
+    with pytest.raises(ModelError, match=r"trunk\.fc\.weight is \(2, 512\), not \(3, 512\)"):
+        load_network(run)
+
+
+def test_json_is_written_whole_and_readable(tmp_path):
+    write_json(tmp_path / "a" / "b.json", {"名": "鲕粒", "values": [1, 2.5]})
+    assert (tmp_path / "a" / "b.json").read_text(encoding="utf-8") == (
+        '{\n "名": "鲕粒",\n "values": [\n  1,\n  2.5\n ]\n}\n'
+    )
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a" / "b.json", {"bad": object()})
+    assert [one.name for one in (tmp_path / "a").iterdir()] == ["b.json"]
