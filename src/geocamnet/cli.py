@@ -114,7 +114,9 @@ def prepare(
         log.info("%s", note)
     for path, reason in report.skipped[:20]:
         log.warning("skipped %s: %s", path, reason)
-    log.info("%s: %d photographs, %d skipped (prepare.json has all)", data, report.photographs, len(report.skipped))
+    splits = ", ".join(f"{split} {count}" for split, count in report.splits.items())
+    log.info("%s: %d photographs (%s), %d skipped", data, report.photographs, splits, len(report.skipped))
+    log.info("all of it is told in %s; next: geocamnet train %s RUN", data / "prepare.json", data)
 
 
 @app.command(sort_key=3)
@@ -138,6 +140,7 @@ def train(
 
     card = fit_teacher(data, run, settings, resume=resume, overwrite=overwrite)
     log.info("%s: %s, %s parameters, %d classes", run, card.architecture, f"{card.parameters:,}", len(card.classes))
+    log.info("next: geocamnet cam DATA %s", run)
 
 
 @app.command(sort_key=4)
@@ -175,7 +178,7 @@ def cam(data: Path, run: Path, *, settings: Annotated[CamRecipe, Flat] = CamReci
 
     with progress("mapping") as on_progress:
         folder = extract(data, run, settings, overwrite=overwrite, on_progress=on_progress)
-    log.info("%s: class maps stored", folder)
+    log.info("%s: class maps stored; next: geocamnet distil %s RUN --teacher %s", folder, data, run)
 
 
 @app.command(sort_key=6)
@@ -202,6 +205,7 @@ def distil(
     source = None if teacher == "none" else Path(teacher)
     card = fit_student(data, run, settings, teacher=source, resume=resume, overwrite=overwrite)
     log.info("%s: %s parameters, %d classes", run, f"{card.parameters:,}", len(card.classes))
+    log.info("next: geocamnet evaluate %s %s", run, data)
 
 
 @app.command(sort_key=7)
@@ -269,6 +273,8 @@ def export(
     from geocamnet.train.export import export as write
 
     write(run, model, data=data, name=name, licence=licence, attribution=attribution)
+    if model.suffix != ".onnx":
+        log.info("%s: the weights of %s, without its card", model, run)
 
 
 @app.command(sort_key=9)
@@ -314,7 +320,7 @@ def run(
         )
     for path, reason in result.skipped[:20]:
         log.warning("skipped %s: %s", path, reason)
-    log.info("%s: %d photographs named, %d skipped", out, len(result.rows), len(result.skipped))
+    log.info("%s: %d named, %d skipped: predictions.csv, pictures/", out, len(result.rows), len(result.skipped))
 
 
 @app.command(sort_key=11)
