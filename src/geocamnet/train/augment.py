@@ -116,7 +116,7 @@ def _burn_in(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
         view = np.rot90(image, int(rng.integers(4)))  # any of the four edges, drawn through the view
         view[:depth] = ink
         return image
-    length, depth = int(width * rng.uniform(0.1, 0.4)), int(max(1, height * rng.uniform(0.01, 0.04)))
+    length, depth = max(1, int(width * rng.uniform(0.1, 0.4))), max(1, int(height * rng.uniform(0.01, 0.04)))
     top, left = int(rng.integers(0, height - depth)), int(rng.integers(0, max(1, width - length)))
     image[top : top + depth, left : left + length] = ink
     return image
