@@ -5,7 +5,6 @@ MidDynuy is to Carbonate-Sichuan-170G. Heatmaps are judged on a third collection
 whose masks are exact.
 """
 
-import json
 import logging
 import shutil
 import time
@@ -27,7 +26,7 @@ from geocamnet.train.predictor import open_predictor
 from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, PrepareRecipe, SynthesizeRecipe, TrainRecipe
 from geocamnet.train.report import write_report
-from geocamnet.train.runs import write_json
+from geocamnet.train.runs import write_json, write_text
 from geocamnet.train.synthetic import synthesize
 from geocamnet.train.training import distil, train
 
@@ -53,7 +52,7 @@ RECIPES: dict[str, Any] = {
     "student_raw": replace(_DRAWN, sections=12, fields=3, unlabelled=1 / 3, seed=2),
     "composites_raw": replace(_DRAWN, sections=2, fields=3, composites=1.0, seed=3),
     "prepare": PrepareRecipe(long_side_px=192, val_share=0.15, test_share=0.25),
-    "prepare_composites": PrepareRecipe(long_side_px=192, val_share=0.4, test_share=0.6),
+    "prepare_composites": PrepareRecipe(long_side_px=192, val_share=0.35, test_share=0.6),
     "teacher": TrainRecipe(
         image_px=128, crop_px=96, epochs=12, batch_size=16, lr=6e-4, label_smoothing=0.05, augment=_AUGMENT
     ),
@@ -106,9 +105,9 @@ def demo(out: Path, *, overwrite: bool = False, recipes: dict[str, Any] | None =
     write_report(runs / "student")
     result = {
         "data": "drawn thin sections (synthetic)",
-        "classes": len(CLASSES),
+        "classes": len(card.classes),
         "parameters": card.parameters,
-        "teacher": {"architecture": "ResNet101", "parameters": _parameters(runs / "teacher")},
+        "teacher": {key: card.teacher[key] for key in ("architecture", "parameters")},
         "photographs": card.teacher,
         "minutes": round((time.monotonic() - began) / 60, 1),
         **figures,
@@ -175,12 +174,7 @@ def _make_room(out: Path, *, overwrite: bool) -> None:
         if not (out / "demo.started").is_file():
             raise DataError(f"{out}: is not empty and holds no demo, so it is left alone. Name another folder.")
         shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "demo.started").touch()
-
-
-def _parameters(run: Path) -> int:
-    return int(json.loads((run / "card.json").read_text(encoding="utf-8"))["parameters"])
+    write_text(out / "demo.started", "")
 
 
 def _summarise(result: dict[str, Any], out: Path) -> None:
