@@ -65,7 +65,7 @@ def test_every_recipe_of_ours_is_taken_whole_by_the_command_line(file):
             if isinstance(value, dict):
                 assert settings[key] == settings[key] | value, (table, key)
             else:
-                assert settings[key] == value, (table, key)
+                assert settings[key] == (tuple(value) if isinstance(value, list) else value), (table, key)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
