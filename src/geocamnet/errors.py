@@ -38,6 +38,5 @@ def unknown_name(kind: str, received: str, known: Iterable[str]) -> str:
 def missing_extra(module: str, extra: str) -> str:
     """Return the sentence for a package that is not installed, with the line that installs it."""
     return (
-        f"This needs the package '{module}', which is not installed. "
-        f"Install it with: pip install 'geocamnet[{extra}]'"
+        f"This needs the package '{module}', which is not installed. Install it with: pip install 'geocamnet[{extra}]'"
     )
