@@ -22,7 +22,8 @@ SMALL = {
     "teacher_raw": replace(DRAWN, sections=4, fields=2, seed=1),
     "student_raw": replace(DRAWN, sections=5, fields=2, unlabelled=0.2, seed=2),
     "composites_raw": replace(DRAWN, sections=2, fields=2, composites=1.0, seed=3),
-    "prepare": PrepareRecipe(long_side_px=96, val_share=0.2, test_share=0.25, workers=1),
+    "prepare_teacher": PrepareRecipe(long_side_px=96, val_share=0.2, test_share=0.0, workers=1),
+    "prepare_student": PrepareRecipe(long_side_px=96, val_share=0.2, test_share=0.25, workers=1),
     "prepare_composites": PrepareRecipe(long_side_px=96, val_share=0.35, test_share=0.6, workers=1),
     "teacher": replace(TEACHER, batch_size=8, augment=PLAIN),
     "student": replace(STUDENT, batch_size=8, augment=PLAIN),
@@ -104,5 +105,5 @@ def test_the_demo_as_it_comes_is_what_was_promised():
     assert RECIPES["student"].backbone == "mobilenetv3_small_075"
     assert RECIPES["student_raw"].unlabelled > 0
     assert RECIPES["student_raw"].seed != RECIPES["teacher_raw"].seed != RECIPES["composites_raw"].seed
-    for name in ("prepare", "prepare_composites"):
+    for name in ("prepare_teacher", "prepare_student", "prepare_composites"):
         assert RECIPES[name].val_share + RECIPES[name].test_share < 1
