@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test real bench docs lint results base-test clean help
+.PHONY: demo test base-test lint real results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -22,6 +22,15 @@ demo: $(STAMP)   ## the whole pipeline on drawn thin sections: out/demo
 test: lint       ## lint, types, layers, every test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
+base-test:       ## the runtime where only the base package is installed: no PyTorch
+	@test -x .venv-base/bin/python || $(PYTHON) -m venv .venv-base
+	@.venv-base/bin/python -m pip install --quiet --upgrade pip
+	@.venv-base/bin/python -m pip install --quiet . pytest hypothesis onnx
+	@! .venv-base/bin/python -c 'import torch' 2>/dev/null || { echo 'torch is installed here: this tests nothing'; exit 1; }
+	@.venv-base/bin/geocamnet doctor
+	@.venv-base/bin/python -m pytest tests/test_import.py tests/test_card.py tests/test_tiles.py tests/test_doctor.py \
+		tests/runtime/test_model.py tests/runtime/test_folder.py tests/runtime/test_huge.py tests/runtime/test_camera.py
+
 lint: $(STAMP)   ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -29,6 +38,10 @@ lint: $(STAMP)   ## ruff, mypy, import-linter
 
 real: $(STAMP)   ## the whole pipeline on the real photographs of ../shared/data: results/carbonate-lithology.json
 	@$(BIN)/python experiments/carbonate_lithology.py
+
+results: demo real ## every committed figure again, and the README's tables from them
+	@mkdir -p results && cp out/demo/demo.json results/demo.json
+	@$(BIN)/python docs/figures.py
 
 bench: $(STAMP)  ## what speed is, as ratios in one run
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from geocamnet.errors import ModelError
@@ -63,7 +63,7 @@ def save_weights(path: Path, network: nn.Module) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     with written_aside(path) as aside:
         if path.suffix == ".safetensors":
-            save_file(tensors, aside)
+            aside.write_bytes(save(tensors))  # save_file would leave a file that only its owner can read
         else:
             torch.save(tensors, aside)
 
