@@ -96,11 +96,17 @@ def _real(result: Mapping[str, Any]) -> list[str]:
     )
     kind = {"mosaics": "2x2 mosaics of held-out photographs, equally bright", "masks": "hand-drawn masks"}
     where = kind.get(result.get("heatmaps_kind", ""), "held-out photographs")
-    return [about, "", *_tables(result, where, result.get("area_share")), *_caveats(result.get("caveats", []))]
+    return [
+        about,
+        "",
+        *_tables(result, where, result.get("area_share")),
+        *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result.get("caveats", [])]),
+    ]
 
 
 def _drawn(result: Mapping[str, Any]) -> list[str]:
-    photographs = result.get("photographs", {})
+    names, fields = result["names"].get("student", {}), result.get("composite_fields", {})
+    photographs = result.get("teaching", {})
     terms = [
         f"The student learnt from the teacher on {photographs['photographs_with_teacher_terms']} photographs, "
         f"from a label on {photographs['photographs_with_label_terms']} of them."
@@ -110,16 +116,45 @@ def _drawn(result: Mapping[str, Any]) -> list[str]:
     about = " ".join(
         [
             f"`make demo`: {result['data']}, {result['classes']} classes, judged on sections no network has seen;"
-            " one run.",
+            " one run, small numbers: "
+            f"{names.get('n', '?')} test photographs, {fields.get('test', '?')} composite fields.",
             _networks(result),
             *terms,
         ]
     )
     caveats = [
-        "Drawn sections are easier than rock: these figures say that the pipeline works, not how well it names rocks."
+        f"The classes were chosen, and sections differ {result.get('style', 1):.1f} times as much as real slides do.",
+        *_verdicts(result["names"]),
+        *_flat_maps(result),
+        "Drawn sections are easier than rock: these figures say that the pipeline works, not how well it names rocks.",
     ]
     where = "exact masks of fields of two or three fabrics"
     return [about, "", *_tables(result, where, result.get("heatmap_area_share")), *_caveats(caveats)]
+
+
+def _verdicts(names: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return in words what a hasty reader of the table would like to overlook."""
+    score = {who: _mean(row.get("balanced_accuracy")) for who, row in names.items()}
+    rivals = {
+        "random_forest": "The random forest names better than the student.",
+        "student_alone": "The student does not name better with the teacher than alone.",
+        "majority": "The student names no better than the commonest class does.",
+    }
+    return [
+        text for who, text in rivals.items() if who in score and "student" in score and score["student"] <= score[who]
+    ]
+
+
+def _flat_maps(result: Mapping[str, Any]) -> list[str]:
+    share = result.get("heatmap_area_share", result.get("area_share"))
+    grey = _mean(result.get("heatmaps", {}).get("grey", {}).get("miou"))
+    if share is None or abs(grey - _mean(share)) > 0.01:
+        return []
+    return [f"A mean IoU of {grey:.3f} is that of calling the whole picture hot: plain maps do no better."]
+
+
+def _mean(value: Any) -> float:
+    return mean(value) if isinstance(value, list) else float(value or 0.0)
 
 
 def _networks(result: Mapping[str, Any]) -> str:

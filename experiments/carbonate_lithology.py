@@ -50,7 +50,8 @@ CAVEATS = (
     "One hold-out split of 816 photographs, one teacher; the spread is over the students' seeds only. "
     "The standard error of an accuracy on this test part is about 0.03.",
     "Heatmaps are judged on 2x2 mosaics of test photographs, brightness equalised: there are no masks.",
-    "The teacher starts from drawn thin sections, not from published weights: none are to be had without a network.",
+    "The teacher starts from drawn thin sections, not from published weights: the machine had no internet.",
+    "The student alone has seen no drawn sections: its distance to the student mixes distillation with that start.",
 )
 
 

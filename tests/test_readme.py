@@ -178,9 +178,10 @@ def test_figures_of_the_demo_are_said_to_be_drawn(tmp_path):
         "classes": 10,
         "parameters": 577810,
         "teacher": {"architecture": "ResNet101", "parameters": 42520640},
-        "photographs": {"photographs_with_teacher_terms": 90, "photographs_with_label_terms": 60},
+        "teaching": {"photographs_with_teacher_terms": 90, "photographs_with_label_terms": 60},
         "names": {who: {"accuracy": 0.5, "balanced_accuracy": 0.4, "n": 9} for who in figures.WHO},
-        "heatmaps": {"student": {"miou": 0.4}, "something_new": {"miou": 0.2}},
+        "heatmaps": {"student": {"miou": 0.4}, "grey": {"miou": 0.4}, "something_new": {"miou": 0.2}},
+        "composite_fields": {"val": 17, "test": 27},
         "heatmap_area_share": 0.4,
     }
     (tmp_path / "results").mkdir()
@@ -190,6 +191,9 @@ def test_figures_of_the_demo_are_said_to_be_drawn(tmp_path):
     assert "on 90 photographs, from a label on 60 of them" in drawn
     assert "| something new | 0.200 |" in drawn
     assert "macro F1" not in drawn
+    assert "9 test photographs, 27 composite fields" in drawn
+    assert "The random forest names better than the student." in drawn
+    assert "of calling the whole picture hot" in drawn
     assert "| random forest on texture and grey histograms | 0.500 | 0.400 |" in drawn
 
 

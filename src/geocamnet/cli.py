@@ -160,7 +160,13 @@ def adopt(
 
     if not classes.is_file():
         raise DataError(f"{classes}: no such file. Write one class a line, in the order of the network's outputs.")
-    names = [canonical_name(line) for line in classes.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        lines = classes.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{classes}: is not UTF-8 text. Save it as UTF-8, one class a line.") from error
+    names = [canonical_name(line) for line in lines if line.strip()]
+    if len(set(names)) < len(names):
+        raise DataError(f"{classes}: names a class twice.")
     card = take_over(weights, run, classes=names, data=data, recipe=settings)
     log.info("%s: adopted, %s parameters, %d classes", run, f"{card.parameters:,}", len(card.classes))
 

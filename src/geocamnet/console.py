@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from geocamnet.card import ModelCard
     from geocamnet.doctor import Finding
 
-_CHATTY = ("lightning.pytorch", "lightning.fabric", "onnx_ir", "onnxscript", "torch.onnx", "torch.distributed")
+_CHATTY = (
+    "lightning.pytorch",
+    "lightning.fabric",
+    "onnx_ir",
+    "onnxscript",
+    "torch.onnx",
+    "torch.distributed",
+    "huggingface_hub",
+)
 
 
 class OnProgress(Protocol):
@@ -36,7 +44,7 @@ def set_up_logging() -> None:
     """Show this package's log on stderr, and of others what has gone wrong."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines()])
     # Of several processes that train together the first one speaks for all.
-    first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
+    first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
     logging.getLogger("geocamnet").setLevel(logging.INFO if first else logging.ERROR)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -85,7 +85,7 @@ def test_gradcam_is_the_positive_part_of_the_exact_map_over_its_cells(teacher):
     torch.testing.assert_close(maps, exact.relu() / 6, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["gradcampp", "xgradcam", "layercam"])
+@pytest.mark.parametrize("method", ["gradcam++", "xgradcam", "layercam"])
 def test_the_other_methods_see_evidence_where_the_exact_map_does(teacher, method):
     images = photographs(2, (128, 160))
     exact_logits, exact = class_maps(teacher, images)
@@ -144,7 +144,7 @@ def test_every_photograph_of_every_split_is_stored_as_the_network_maps_it(tmp_pa
     calls = []
     folder = extract(tiny_data, run, SMALL, on_progress=lambda done, total: calls.append((done, total)))
     assert calls == [(10, 26), (20, 26), (26, 26)]
-    assert folder == maps_folder(run, read_index(tiny_data))
+    assert folder == maps_folder(run, tiny_data)
     assert folder.parent == run / "cam"
     network, card = load_network(run)
     stored = StoredMaps(folder)
@@ -194,13 +194,13 @@ def test_a_photograph_that_fails_leaves_no_half_shard(tmp_path, make_data, teach
     (data / "images" / "012.png").write_bytes(b"not a photograph")
     with pytest.raises(DataError, match=r"012\.png"):
         extract(data, run, SMALL)
-    folder = maps_folder(run, read_index(data))
+    folder = maps_folder(run, data)
     assert sorted(one.name for one in folder.iterdir()) == ["00000.npz", "started.json"]
     with pytest.raises(DataError, match="no stored maps"):
         StoredMaps(folder)
 
 
-def test_another_method_shard_or_overwrite_makes_all_maps_again(tmp_path, tiny_data, teacher_run):
+def test_overwrite_makes_all_maps_again_and_another_method_leaves_them_alone(tmp_path, tiny_data, teacher_run):
     run = shutil.copytree(teacher_run, tmp_path / "run")
     folder = extract(tiny_data, run, SMALL)
     exact = contents(folder)
@@ -210,19 +210,27 @@ def test_another_method_shard_or_overwrite_makes_all_maps_again(tmp_path, tiny_d
     assert contents(folder) != exact
     extract(tiny_data, run, SMALL, overwrite=True)
     assert contents(folder) == exact
-    extract(tiny_data, run, CamRecipe(shard=20, method="gradcam"))
-    assert len(contents(folder)) == 2
-    stored = StoredMaps(folder)
+    other = extract(tiny_data, run, CamRecipe(shard=20, method="gradcam"))
+    assert contents(folder) == exact
+    assert len(contents(other)) == 2
+    stored = StoredMaps(other)
     assert stored.method == "gradcam"
     assert all((stored.class_maps(row.image) >= 0).all() for row in read_index(tiny_data))
+
+
+def test_maps_of_the_same_photographs_prepared_otherwise_lie_elsewhere(tmp_path, make_data):
+    data, run = make_data(tmp_path / "data"), tmp_path / "run"
+    before = maps_folder(run, data)
+    (data / "prepare.json").write_text('{"recipe": {"crop_px": 12}}', encoding="utf-8")
+    assert maps_folder(run, data) != before
 
 
 def test_maps_of_another_data_set_lie_elsewhere(tmp_path, tiny_data, make_data):
     other = make_data(tmp_path / "other", seed=1)
     again = make_data(tmp_path / "again")
     run = tmp_path / "run"
-    assert maps_folder(run, read_index(tiny_data)) != maps_folder(run, read_index(other))
-    assert maps_folder(run, read_index(tiny_data)) == maps_folder(run, read_index(again))
+    assert maps_folder(run, tiny_data) != maps_folder(run, other)
+    assert maps_folder(run, tiny_data) == maps_folder(run, again)
 
 
 def test_stored_maps_that_are_not_there_or_not_whole_are_errors(tmp_path, tiny_data, teacher_run):

@@ -111,7 +111,8 @@ def predict_folder(
         source: a photograph, or a folder searched with its subfolders.
         out: the folder to write; it may lie inside the source, and is then not read.
         model: the student.
-        um_per_px: micrometres a pixel of the photographs: draws a scale bar, and scales for a model that knows.
+        um_per_px: micrometres a pixel of the photographs: draws a scale bar, and scales for a model whose card states
+            its own (none that `distil` makes does so yet).
         texture: refine the heatmap with texture, and measure it.
         overwrite: begin anew, whatever ``out`` holds of an earlier call.
         on_progress: called with (photographs done, photographs) at the start and after each.

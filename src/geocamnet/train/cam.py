@@ -22,7 +22,7 @@ from geocamnet.train.recipes import CamRecipe
 from geocamnet.train.runs import load_network, write_json
 from geocamnet.train.teacher import Teacher
 
-_TORCHCAM = {"gradcam": "GradCAM", "gradcampp": "GradCAMpp", "xgradcam": "XGradCAM", "layercam": "LayerCAM"}
+_TORCHCAM = {"gradcam": "GradCAM", "gradcam++": "GradCAMpp", "xgradcam": "XGradCAM", "layercam": "LayerCAM"}
 
 
 class StoredMaps:
@@ -73,10 +73,18 @@ class StoredMaps:
         return image
 
 
-def maps_folder(run: Path, rows: Sequence[IndexRow]) -> Path:
-    """Return where RUN keeps its maps of a data set, told apart by the photographs' names and hashes."""
-    text = "\n".join(f"{row.image} {row.sha256}" for row in rows)
-    return run / "cam" / hashlib.sha256(text.encode()).hexdigest()[:12]
+def maps_folder(run: Path, data: Path, *, method: str = "cam") -> Path:
+    """Return where RUN keeps its maps of a data set by a method.
+
+    Data sets are told apart by their photographs' names, hashes and sizes and by how they were prepared: the same
+    originals cropped otherwise are another data set, and their old maps would not fit.
+    """
+    rows = read_index(data, check_files=False)
+    summary = data / "prepare.json"
+    prepared = json.loads(summary.read_text(encoding="utf-8")).get("recipe", {}) if summary.is_file() else {}
+    lines = [f"{row.image} {row.sha256} {row.width_px}x{row.height_px}" for row in rows]
+    text = "\n".join([json.dumps(prepared, sort_keys=True), *lines])
+    return run / "cam" / f"{method}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def extract(
@@ -110,7 +118,7 @@ def extract(
     if not isinstance(network, Teacher):
         raise ModelError(f"{run}: is a student's run; maps are taken from a teacher's. Run geocamnet train first.")
     rows = read_index(data)
-    folder = maps_folder(run, rows)
+    folder = maps_folder(run, data, method=recipe.method)
     about: dict[str, Any] = {"classes": list(card.class_names), "method": recipe.method, "shard": recipe.shard}
     about_file = folder / "started.json"
     if overwrite or (about_file.is_file() and json.loads(about_file.read_text(encoding="utf-8")) != about):
@@ -166,7 +174,7 @@ def class_maps(network: Teacher, images: Tensor, *, method: str = "cam") -> tupl
     Args:
         network: a teacher, in evaluation mode.
         images: float RGB in [0, 1], (B, 3, H, W).
-        method: ``cam``, ``gradcam``, ``gradcampp``, ``xgradcam`` or ``layercam``.
+        method: ``cam``, ``gradcam``, ``gradcam++``, ``xgradcam`` or ``layercam``.
 
     Raises:
         ModelError: an unknown method.

@@ -175,7 +175,7 @@ class CamRecipe:
         shard: photographs per stored file; a killed run loses at most one shard.
     """
 
-    method: Literal["cam", "gradcam", "gradcampp", "xgradcam", "layercam"] = "cam"
+    method: Literal["cam", "gradcam", "gradcam++", "xgradcam", "layercam"] = "cam"
     shard: int = 256
 
 
@@ -193,7 +193,7 @@ class DistilRecipe(FitRecipe):
         logit_loss: ``kl`` (Hinton et al. 2015), ``dkd`` (Zhao et al. 2022) or ``dist`` (Huang et al. 2022).
         temperature: that softens both logits.
         map_weight: of the teacher's class maps (CAT-KD, Guo et al. 2023).
-        map_cells: side of the grid on which class maps are compared; 0 takes the teacher's own.
+        map_cells: side of the grid on which class maps are compared; 0 takes a cell per 32 px of the crop.
         teacher_maps: ``stored`` maps are cropped with the photograph; ``online`` runs the teacher on the very
             crop the student sees (Beyer et al. 2022, arXiv 2106.05237).
     """

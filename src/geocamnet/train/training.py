@@ -105,6 +105,8 @@ def distil(
         own = class_names(training) if recipe.classes == "union" else ()
         classes = (*teacher_card.class_names, *(name for name in own if name not in teacher_card.class_names))
     _check_learnable(data, training, classes)
+    if teacher_card is not None:
+        _check_same_fold(data, recipe, teacher_card)
     labels = _labels_of(data, training, recipe)
     pl.seed_everything(recipe.seed, verbose=False)
     network = make_student(
@@ -182,6 +184,14 @@ def _check_learnable(data: Path, training: Sequence[IndexRow], classes: Sequence
         )
 
 
+def _check_same_fold(data: Path, recipe: FitRecipe, teacher: ModelCard) -> None:
+    if teacher.data.get("name") == data.name and teacher.data.get("fold") != recipe.fold:
+        raise DataError(
+            f"{data}: the teacher was trained on its fold {teacher.data.get('fold')}, the student is to be on fold "
+            f"{recipe.fold}: the teacher has seen the student's test photographs. Use a teacher of the same fold."
+        )
+
+
 def _labels_of(data: Path, training: Sequence[IndexRow], recipe: FitRecipe) -> str:
     labels = recipe.labels if recipe.labels != "auto" else labels_kind(training)
     if labels == "single" and (several := [row.image for row in training if len(row.labels) > 1]):
@@ -219,12 +229,12 @@ def _check_recipe(recipe: FitRecipe) -> None:
 
 def _is_first_process() -> bool:
     """Return whether this process opens the run; the others of a training are started when it is open."""
-    ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+    ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
     return all(rank == "0" for rank in ranks)
 
 
 def _stored_maps(data: Path, teacher: Path, card: ModelCard) -> StoredMaps:
-    folder = maps_folder(teacher, read_index(data, check_files=False))
+    folder = maps_folder(teacher, data)
     if not (folder / "maps.json").is_file():
         raise DataError(
             f"{teacher}: holds no maps of {data}. Make them with: geocamnet cam {data} {teacher}"
