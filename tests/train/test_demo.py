@@ -51,7 +51,7 @@ def test_the_figures_are_written_as_they_are_returned(told):
 
 def test_teacher_terms_train_on_every_photograph_and_labels_where_one_is_known(told):
     _, result = told
-    photographs = result["photographs"]
+    photographs = result["teaching"]
     assert photographs["photographs_without_known_label"] > 0
     assert photographs["photographs_with_teacher_terms"] == (
         photographs["photographs_with_label_terms"] + photographs["photographs_without_known_label"]

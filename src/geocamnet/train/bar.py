@@ -27,7 +27,8 @@ class TrainingBar(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Say which epoch it is."""
         if self._task is not None:
-            self._bar.update(self._task, description=f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}")
+            epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+            self._bar.update(self._task, description=epoch, refresh=True)  # a short epoch is shown too
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Move on by a batch."""
