@@ -14,9 +14,9 @@ from typing import Any
 
 from geocamnet import __version__
 from geocamnet.errors import DataError
-from geocamnet.images import list_images
+from geocamnet.images import read_image
 from geocamnet.runtime.folder import predict_folder
-from geocamnet.runtime.model import load
+from geocamnet.runtime.model import load, scale_to_card
 from geocamnet.train.cam import extract
 from geocamnet.train.evaluate import evaluate
 from geocamnet.train.export import export
@@ -149,9 +149,6 @@ def _judge(data: Path, runs: Path) -> dict[str, Any]:
 
 
 def _reader(data: Path, card: Any) -> Any:
-    from geocamnet.images import read_image
-    from geocamnet.runtime.model import scale_to_card
-
     return lambda row: scale_to_card(read_image(data / "composites" / row.image), card, row.um_per_px)
 
 
@@ -164,7 +161,7 @@ def _run(data: Path, out: Path, model: Path, most: int = 12) -> None:
         shutil.copy(data / row.image, folder)
     opened = load(model)
     predict_folder(folder, out / "mapped", opened)
-    log.info("%s: %d photographs mapped", out / "mapped", len(list_images(folder)))
+    log.info("%s: %d photographs mapped", out / "mapped", len(chosen))
 
 
 def _make_room(out: Path, *, overwrite: bool) -> None:
