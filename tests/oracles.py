@@ -21,12 +21,14 @@ def glcm_features(
     return {name: float(graycoprops(matrix, name).mean()) for name in names}
 
 
-def bilinear(heatmap: NDArray, shape_hw: tuple[int, int]) -> NDArray:
-    """A heatmap (h, w) looked up at every pixel of (H, W), cell centre on cell centre, edge values held."""
+def bilinear(heatmap: NDArray, shape_hw: tuple[int, int], stride: int, seen_hw: tuple[int, int]) -> NDArray:
+    """A heatmap (h, w), cell i centred on pixel stride * i of seen_hw, looked up at every pixel of (H, W)."""
     resized = np.zeros(shape_hw)
     for row, column in np.ndindex(*shape_hw):
-        y = np.clip((row + 0.5) * heatmap.shape[0] / shape_hw[0] - 0.5, 0, heatmap.shape[0] - 1)
-        x = np.clip((column + 0.5) * heatmap.shape[1] / shape_hw[1] - 0.5, 0, heatmap.shape[1] - 1)
+        y, x = (
+            np.clip(((at + 0.5) / size * seen - 0.5) / stride, 0, cells - 1)
+            for at, size, seen, cells in zip((row, column), shape_hw, seen_hw, heatmap.shape, strict=True)
+        )
         top, left = int(y), int(x)
         bottom, right = min(top + 1, heatmap.shape[0] - 1), min(left + 1, heatmap.shape[1] - 1)
         above = heatmap[top, left] * (1 - (x - left)) + heatmap[top, right] * (x - left)
@@ -38,3 +40,15 @@ def bilinear(heatmap: NDArray, shape_hw: tuple[int, int]) -> NDArray:
 def intersection_over_union(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Pixels in both over pixels in either."""
     return float((mask & truth).sum() / (mask | truth).sum())
+
+
+def where_a_cell_looks(network, cell: int, side: int) -> tuple[float, float]:
+    """The (x, y) centre of the pixels that cell (cell, cell) of the class maps depends on, by their gradient."""
+    import torch
+
+    images = torch.rand(8, 3, side, side, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    network.eval()(images).class_maps[:, :, cell, cell].sum().backward()
+    strength = images.grad.square().sum((0, 1)).numpy()
+    strength = np.maximum(0, strength - np.median(strength))  # what squeeze-and-excite takes from everywhere
+    at = np.arange(side)
+    return float(strength.sum(0) @ at / strength.sum()), float(strength.sum(1) @ at / strength.sum())

@@ -145,6 +145,16 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     return found
 
 
+def scaled_size_hw(shape_hw: tuple[int, ...], long_side_px: int) -> tuple[int, int]:
+    """Return (H, W) after scaling the long side to ``long_side_px``.
+
+    In float32, as ONNX Runtime computes it: a side that comes out at half a pixel may else be rounded otherwise.
+    """
+    scale = np.float32(long_side_px) / np.float32(max(shape_hw))
+    height, width = (max(1, int(float(np.float32(side) * scale) + 0.5)) for side in shape_hw)
+    return height, width
+
+
 def _walk_images(root: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:  # os.walk alone would leave the folder out without a word
         raise DataError(f"{error.filename}: the folder can't be listed ({error.strerror or error}).") from error

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from geocamnet.card import ClassCard, ModelCard, TextureCard
 from geocamnet.errors import DataError, ModelError
+from geocamnet.images import scaled_size_hw
 from geocamnet.runtime import heatmap as module
 from geocamnet.runtime.heatmap import enhance, resize_heatmap, scale_maps, texture_guide, threshold
 from oracles import bilinear, intersection_over_union
@@ -35,7 +36,8 @@ def two_textures(side=192):
     lamination = 128 + 57 * np.sin(rows / 5)
     moved = np.roll(truth, side // 18, axis=1).astype(np.float32)
     coarse = cv2.resize(moved, (6, 6), interpolation=cv2.INTER_AREA)
-    return np.where(truth, noise, lamination).astype(np.uint8), truth, resize_heatmap(coarse, truth.shape)
+    even = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_LINEAR)
+    return np.where(truth, noise, lamination).astype(np.uint8), truth, even
 
 
 def test_maps_of_one_label_lose_what_all_classes_share():
@@ -77,21 +79,41 @@ def test_maps_of_another_number_of_classes_are_refused():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    small=st.tuples(st.integers(1, 7), st.integers(1, 7)),
-    large=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    shape_hw=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    stride=st.integers(1, 9),
+    long_side_px=st.none() | st.integers(1, 50),
     seed=st.integers(0, 99),
 )
-def test_resizing_equals_looking_up_every_pixel(small, large, seed):
-    heat = np.random.default_rng(seed).random(small).astype(np.float32)
-    resized = resize_heatmap(heat, large)
-    assert resized.dtype == np.float32
-    np.testing.assert_allclose(resized, bilinear(heat, large), atol=1e-5)
+def test_placing_equals_looking_up_every_pixel(shape_hw, stride, long_side_px, seed):
+    card = replace(CARD, map_stride=stride, long_side_px=long_side_px)
+    seen_hw = shape_hw if long_side_px is None else scaled_size_hw(shape_hw, long_side_px)
+    cells_hw = [-(-side // stride) for side in seen_hw]
+    heat = np.random.default_rng(seed).random(cells_hw).astype(np.float32)
+    placed = resize_heatmap(heat, shape_hw, card)
+    assert placed.dtype == np.float32
+    np.testing.assert_allclose(placed, bilinear(heat, shape_hw, stride, seen_hw), atol=1e-5)
 
 
-def test_resizing_keeps_a_heatmap_s_symmetry():
+def test_a_cell_lies_on_the_pixel_it_is_centred_on():
+    heat = np.zeros((3, 4), np.float32)
+    heat[1, 2] = 1
+    placed = resize_heatmap(heat, (48, 64), replace(CARD, long_side_px=None))
+    assert np.unravel_index(placed.argmax(), placed.shape) == (16, 32)
+    assert placed[16, 32] == pytest.approx(1)
+    assert placed[16, 24] == pytest.approx(0.5)
+    assert not placed[:, 48:].any()
+
+
+def test_placing_keeps_a_heatmap_s_symmetry():
     heat = np.array([[0, 1, 0]], np.float32)
-    resized = resize_heatmap(heat, (5, 31))
-    np.testing.assert_allclose(resized, resized[:, ::-1], atol=1e-6)
+    placed = resize_heatmap(heat, (5, 33), replace(CARD, long_side_px=None))
+    np.testing.assert_allclose(placed, placed[:, ::-1], atol=1e-6)
+
+
+def test_a_photograph_scaled_by_the_network_is_placed_by_what_the_network_saw():
+    heat = np.random.default_rng(0).random((20, 20)).astype(np.float32)
+    large, seen = (resize_heatmap(heat, (side, side), CARD) for side in (640, 320))
+    np.testing.assert_allclose(cv2.resize(large, (320, 320), interpolation=cv2.INTER_AREA), seen, atol=0.05)
 
 
 @settings(max_examples=15, deadline=None)

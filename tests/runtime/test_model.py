@@ -15,7 +15,9 @@ from geocamnet.runtime.model import Prediction, load
 
 
 def prediction_of(card, probabilities):
-    return Prediction(card, np.array(probabilities, np.float32), np.zeros((3, 2, 2), np.float32), (8, 8), 1.0)
+    return Prediction(
+        card, np.array(probabilities, np.float32), np.zeros((3, 2, 2), np.float32), (8, 8), 1.0, (2.0, 2.0)
+    )
 
 
 @pytest.mark.parametrize("colour", ["oolite", "foam", "vug"])

@@ -6,8 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from geocamnet.images import scaled_size_hw
 from geocamnet.train import augment
-from geocamnet.train.augment import Geometry, change_light, crop_image, crop_maps, draw_geometry, scale_long_side
+from geocamnet.train.augment import (
+    Geometry,
+    Raster,
+    bring_maps,
+    change_light,
+    crop_image,
+    crop_maps,
+    draw_geometry,
+    scale_long_side,
+)
 from geocamnet.train.recipes import AugmentRecipe
 
 NO_CHANGE = AugmentRecipe(turns=False, scale=1.0, stain=0, light=0, focus=0, noise=0, burn_in=0)
@@ -25,33 +35,20 @@ def smooth_image(seed, height, width):
     return np.stack(channels, axis=-1).astype(np.uint8)
 
 
-def cell_means(image, cells):
-    """Return (3, cells, cells): the mean over each cell, by a plain loop."""
-    side = image.shape[0] // cells
-    out = np.zeros((3, cells, cells))
-    for row in range(cells):
-        for column in range(cells):
-            piece = image[row * side : (row + 1) * side, column * side : (column + 1) * side]
-            out[:, row, column] = piece.reshape(-1, 3).mean(0)
-    return out
-
-
 @pytest.mark.parametrize(("flip", "turns"), ATTITUDES)
 @given(seed=st.integers(0, 10**6), wide=st.booleans())
 def test_maps_are_cropped_flipped_and_turned_with_their_image(flip, turns, seed, wide):
-    height, width = (128, 192) if wide else (192, 128)
+    height, width = (129, 193) if wide else (193, 129)
     image = smooth_image(seed, height, width)
-    maps = image.reshape(height // 16, 16, width // 16, 16, 3).mean((1, 3)).transpose(2, 0, 1)
+    maps = image[::16, ::16].transpose(2, 0, 1).astype(np.float64)  # cell i looks at pixel 16 i
     rng = np.random.default_rng(seed)
     side = rng.uniform(80, 128)
-    # The crop stays half a cell off the border, where a map has no neighbour to interpolate with.
-    top, left = rng.uniform(8, max(8, height - side - 8)), rng.uniform(8, max(8, width - side - 8))
-    side = min(side, height - top - 8, width - left - 8)
+    top, left = rng.uniform(0, height - side), rng.uniform(0, width - side)
     geometry = Geometry(top / height, left / width, side / height, side / width, flip, turns)
-    expected = cell_means(crop_image(image, geometry, 56), 7)
-    found = crop_maps(torch.from_numpy(maps), geometry, 7).numpy()
+    expected = crop_image(image, geometry, 56)[::8, ::8].transpose(2, 0, 1).astype(np.float64)
+    found = crop_maps(torch.from_numpy(maps), geometry, Raster(16, (height, width)), Raster(8, (56, 56))).numpy()
     assert found.shape == (3, 7, 7)
-    np.testing.assert_allclose(found, expected, atol=4)
+    np.testing.assert_allclose(found, expected, atol=8)
     others = [np.rot90(expected[:, :, ::-1] if f else expected, t, (1, 2)) for f, t in ATTITUDES[1:]]
     if all(np.abs(expected - other).max() > 20 for other in others):  # where attitudes differ, only one fits
         assert all(np.abs(found - other).max() > 8 for other in others)
@@ -60,13 +57,19 @@ def test_maps_are_cropped_flipped_and_turned_with_their_image(flip, turns, seed,
 @pytest.mark.parametrize(("flip", "turns"), ATTITUDES)
 def test_a_whole_map_is_turned_exactly(flip, turns):
     maps = torch.rand(2, 6, 6, generator=torch.Generator().manual_seed(0))
+    same = Raster(8, (41, 41))  # the outermost cells lie on the outermost pixels: a turn takes cells to cells
     expected = np.rot90(maps.numpy()[:, :, ::-1] if flip else maps.numpy(), turns, axes=(1, 2))
-    # At the raster's own resolution, each cell is the mean of four points about its centre.
-    blurred = crop_maps(maps, Geometry(), 6).numpy()
-    found = crop_maps(maps, Geometry(flip=flip, turns=turns), 6).numpy()
-    blurred_then_turned = np.rot90(blurred[:, :, ::-1] if flip else blurred, turns, axes=(1, 2))
-    np.testing.assert_array_equal(found, blurred_then_turned)
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.8
+    found = crop_maps(maps, Geometry(flip=flip, turns=turns), same, same).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_maps_of_another_stride_are_brought_to_the_same_pixels():
+    coarse = torch.rand(1, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    fine = bring_maps(coarse, Raster(32, (96, 96)), Raster(16, (96, 96)))
+    assert fine.shape == (1, 2, 6, 6)
+    torch.testing.assert_close(fine[:, :, ::2, ::2], coarse)  # pixels 0, 32, 64 are centres in both
+    torch.testing.assert_close(fine[:, :, 1, 0], (coarse[:, :, 0, 0] + coarse[:, :, 1, 0]) / 2)
+    assert bring_maps(coarse, Raster(32, (96, 96)), Raster(32, (96, 96))) is coarse
 
 
 @pytest.mark.parametrize(("flip", "turns"), ATTITUDES)
@@ -77,10 +80,12 @@ def test_a_whole_image_is_turned_exactly(flip, turns):
 
 
 def test_an_even_map_stays_even_at_any_crop():
+    taken, wanted = Raster(32, (64, 96)), Raster(16, (48, 48))
     for seed in range(20):
         rng = np.random.default_rng(seed)
         geometry = draw_geometry((64, 96), 48, AugmentRecipe(), rng)
-        np.testing.assert_allclose(crop_maps(torch.full((1, 2, 3), 5.0), geometry, 4), 5.0, rtol=1e-6)
+        found = crop_maps(torch.full((1, 2, 3), 5.0), geometry, taken, wanted)
+        np.testing.assert_allclose(found, np.full((1, 3, 3), 5.0), rtol=1e-6)
 
 
 @given(
@@ -168,7 +173,7 @@ def test_burnt_in_marks_are_one_black_or_white_rectangle_and_touch_nothing_else(
 def slow_scale(image, long_side_px):
     """Scale one plane by the definition: a weighted mean under a triangle, edge pixels repeated without end."""
     height, width = image.shape
-    out_h, out_w = augment.scaled_size_hw((height, width), long_side_px)
+    out_h, out_w = scaled_size_hw((height, width), long_side_px)
     step = max(height, width) / long_side_px
     reach = max(1.0, step)
 
@@ -226,11 +231,11 @@ def test_sizes_and_pixels_equal_the_model_files_resize():
         for height, width in sizes + [(w, h) for h, w in sizes] + drawn:
             image = rng.uniform(0, 255, (1, 3, height, width)).astype(np.float32)
             (expected,) = session.run(None, {"x": image})
-            assert augment.scaled_size_hw((height, width), long_side_px) == expected.shape[2:]
+            assert scaled_size_hw((height, width), long_side_px) == expected.shape[2:]
             np.testing.assert_allclose(scale_long_side(torch.from_numpy(image), long_side_px), expected, atol=0.02)
 
 
 def test_no_side_is_scaled_to_nothing():
-    assert augment.scaled_size_hw((1, 1000), 64) == (1, 64)
-    assert augment.scaled_size_hw((480, 640), 320) == (240, 320)
-    assert augment.scaled_size_hw((30, 20), 60) == (60, 40)
+    assert scaled_size_hw((1, 1000), 64) == (1, 64)
+    assert scaled_size_hw((480, 640), 320) == (240, 320)
+    assert scaled_size_hw((30, 20), 60) == (60, 40)

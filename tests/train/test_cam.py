@@ -278,4 +278,11 @@ def test_memory_does_not_grow_with_the_number_of_photographs(tmp_path, make_data
 def test_started_extraction_says_what_it_is(tmp_path, tiny_data, teacher_run):
     folder = extract(tiny_data, shutil.copytree(teacher_run, tmp_path / "run"), SMALL)
     about = json.loads((folder / "maps.json").read_text(encoding="utf-8"))
-    assert about == {"classes": ["foam", "oolite", "vug"], "method": "cam", "shard": 10, "shards": 3}
+    assert about == {
+        "classes": ["foam", "oolite", "vug"],
+        "method": "cam",
+        "shard": 10,
+        "shards": 3,
+        "image_px": 64,
+        "stride": 32,
+    }

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import timm
 import torch
@@ -6,6 +7,7 @@ from geocamnet.errors import ModelError
 from geocamnet.train.runs import load_network
 from geocamnet.train.student import MAX_PARAMETERS, Student, count_parameters, make_student
 from geocamnet.train.teacher import Teacher
+from oracles import where_a_cell_looks
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,14 @@ def test_the_mean_of_a_class_map_and_its_bias_are_the_logit(student, height, wid
         logits, maps = student(photographs(height, width, count=3))
     torch.testing.assert_close(maps.double().mean((2, 3)) + student.class_bias.double(), logits.double())
     assert float(maps.std()) > 0
+
+
+def test_a_cell_is_centred_on_its_stride_times_its_number():
+    centres = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        centres += where_a_cell_looks(Student(3), 7, 224)
+    assert np.mean(centres) == pytest.approx(7 * 16, abs=4)  # the middle of the square of the cell would be 119.5
 
 
 def test_a_class_map_is_what_its_gradient_says(student):

@@ -8,6 +8,7 @@ from geocamnet.errors import ModelError
 from geocamnet.train.export import export
 from geocamnet.train.runs import load_network
 from geocamnet.train.teacher import Teacher, make_teacher
+from oracles import where_a_cell_looks
 
 
 def photographs(count=2, shape_hw=(64, 96), seed=0):
@@ -85,6 +86,20 @@ def test_the_output_stride_is_the_side_of_a_cell(output_stride, shape):
 def test_an_output_stride_the_network_does_not_have_is_refused(backbone, output_stride):
     with pytest.raises(ModelError, match="output"):
         Teacher(backbone, 2, output_stride=output_stride)
+
+
+def test_a_cell_is_centred_on_its_stride_times_its_number():
+    torch.manual_seed(0)
+    centre = where_a_cell_looks(Teacher("resnet18", 3), 3, 224)
+    assert centre == pytest.approx((96, 96), abs=2)  # the middle of the square of the cell would be 111.5
+
+
+def test_a_backbone_whose_cells_lie_elsewhere_is_told(caplog):
+    Teacher("tf_efficientnet_lite0", 3)
+    assert "a cell off" in caplog.text
+    caplog.clear()
+    Teacher("efficientnet_lite0", 3)
+    assert not caplog.text
 
 
 def test_photographs_are_normalised_as_the_published_weights_expect():

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from geocamnet.card import ModelCard, TextureCard
 from geocamnet.errors import DataError, ModelError
+from geocamnet.images import scaled_size_hw
 from geocamnet.runtime.texture import texture_maps
 
 Heatmap = NDArray[np.float32]
@@ -50,20 +51,64 @@ def scale_maps(class_maps: NDArray[np.float32], card: ModelCard) -> NDArray[np.f
     return np.clip(evidence / scale, 0, 1)
 
 
-def resize_heatmap(heatmap: Heatmap, shape_hw: tuple[int, int]) -> Heatmap:
-    """Bring a heatmap (h, w) to (H, W) bilinearly, cell centre on cell centre (OpenCV's half-pixel rule).
+def resize_heatmap(
+    heatmap: Heatmap, shape_hw: tuple[int, ...], card: ModelCard, *, covered_hw: tuple[float, float] | None = None
+) -> Heatmap:
+    """Bring a heatmap (h, w) to a photograph's (H, W), every cell where the network looked (see `place_maps`).
 
-    A pixel x of the result looks at (x + 1/2) w / W - 1/2; beyond the outermost centres the edge value holds.
+    Args:
+        heatmap: float (h, w) in [0, 1].
+        shape_hw: of the photograph.
+        card: of the model, for its scale and stride.
+        covered_hw: cells that the photograph spans, fractions included; None takes `cells_covered`.
 
     Raises:
         DataError: not a float heatmap (h, w) in [0, 1], or a size without pixels.
     """
-    heat = _checked(heatmap)
-    height, width = shape_hw
-    if height < 1 or width < 1:
+    if min(shape_hw[:2]) < 1:
         raise DataError(f"shape_hw must be at least (1, 1); received {shape_hw}.")
-    resized = cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(resized, 0, 1, out=resized)
+    placed = place_maps(_checked(heatmap), shape_hw, card, covered_hw=covered_hw)
+    return np.clip(placed, 0, 1, out=placed)
+
+
+def place_maps(
+    maps: NDArray[np.float32],
+    shape_hw: tuple[int, ...],
+    card: ModelCard,
+    *,
+    covered_hw: tuple[float, float] | None = None,
+) -> NDArray[np.float32]:
+    """Bring maps (..., h, w) to a photograph's (..., H, W) bilinearly, every cell where the network looked.
+
+    A network of padded convolutions centres cell i on pixel ``stride * i`` of its input, so a pixel x of the
+    photograph lies at ``q = (x + 1/2) n / W - 1 / (2 stride)`` of the cells, n being how many of them the photograph
+    spans; beyond the outermost centres the edge value holds. (Spreading w cells evenly over W pixels, as is usual,
+    moves a map by half a cell: 8 or 16 pixels of the network's input.)
+
+    Args:
+        maps: float (..., h, w), of any values.
+        shape_hw, card, covered_hw: as for `resize_heatmap`.
+    """
+    covered_hw = covered_hw or cells_covered(shape_hw, card)
+    rows, columns = (
+        _looked_up(cells, size, covered, card.map_stride)
+        for cells, size, covered in zip(maps.shape[-2:], shape_hw[:2], covered_hw, strict=True)
+    )
+    return np.asarray(rows @ maps @ columns.T, np.float32)
+
+
+def cells_covered(shape_hw: tuple[int, ...], card: ModelCard) -> tuple[float, float]:
+    """Return how many cells of a class map a photograph (H, W) spans, fractions included."""
+    height, width = shape_hw[:2]
+    if card.long_side_px is not None:
+        height, width = scaled_size_hw((height, width), card.long_side_px)
+    return height / card.map_stride, width / card.map_stride
+
+
+def _looked_up(cells: int, size: int, covered: float, stride: int) -> NDArray[np.float32]:
+    """Return (size, cells) weights of the bilinear look-up along one axis (see `place_maps`)."""
+    places = np.clip((np.arange(size) + 0.5) * covered / size - 0.5 / stride, 0, cells - 1)[:, None]
+    return np.maximum(0, 1 - np.abs(places - np.arange(cells))).astype(np.float32)
 
 
 def enhance(

@@ -24,14 +24,7 @@ DEFAULT_TILE_PX = 512  # where the card states no long side, any tile is at the 
 
 @dataclass(frozen=True, eq=False)
 class HugePrediction(Prediction):
-    """What a student says of a huge photograph: a `Prediction` whose class maps are a mosaic of tiles.
-
-    Attributes:
-        covered_hw: how many cells of the mosaic the photograph covers; the last row and column may be covered
-            in part only, such as 12.5 of 13.
-    """
-
-    covered_hw: tuple[float, float]
+    """What a student says of a huge photograph: a `Prediction` whose class maps are a mosaic of tiles."""
 
     def heatmap(self, class_name: str | None = None, *, long_side_px: int | None = 2048) -> FloatArray:
         """Return where the evidence for a class lies, small enough to be looked at.
@@ -50,13 +43,8 @@ class HugePrediction(Prediction):
         if long_side_px is not None and long_side_px < 1:
             raise DataError(f"long_side_px must be at least 1; received {long_side_px}.")
         factor = min(1.0, (long_side_px or math.inf) / max(self.shape_hw))
-        out_hw = [max(1, round(side * factor)) for side in self.shape_hw]
-        scaled = self._scaled_map(class_name)  # (h, w), its last row and column perhaps half outside
-        whole_hw = [
-            max(out, round(out * cells / covered))
-            for out, cells, covered in zip(out_hw, scaled.shape, self.covered_hw, strict=True)
-        ]
-        return resize_heatmap(scaled, (whole_hw[0], whole_hw[1]))[: out_hw[0], : out_hw[1]]
+        out_hw = tuple(max(1, round(side * factor)) for side in self.shape_hw)
+        return resize_heatmap(self._scaled_map(class_name), out_hw, self.card, covered_hw=self.covered_hw)
 
 
 def predict_huge(
@@ -104,9 +92,8 @@ def predict_huge(
         one = model.predict(scaled)
         if on_progress is not None:
             on_progress(1, 1)
-        covered = (float(one.class_maps.shape[1]), float(one.class_maps.shape[2]))
         shape_hw = (photograph.shape[0], photograph.shape[1])
-        return HugePrediction(model.card, one.probabilities, one.class_maps, shape_hw, one.elapsed_ms, covered)
+        return HugePrediction(model.card, one.probabilities, one.class_maps, shape_hw, one.elapsed_ms, one.covered_hw)
 
     overlap_cells = tile_cells // 4 if overlap_px is None else math.ceil(overlap_px / cell_px)
     overlap_cells = min(overlap_cells, tile_cells - 1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from geocamnet.card import METADATA_KEY, ModelCard
 from geocamnet.errors import DataError, ModelError, unknown_name
 from geocamnet.images import MAX_PIXELS, RgbImage
-from geocamnet.runtime.heatmap import resize_heatmap, scale_maps
+from geocamnet.runtime.heatmap import cells_covered, resize_heatmap, scale_maps
 
 FloatArray = NDArray[np.float32]
 
@@ -40,6 +40,7 @@ class Prediction:
             class c (Zhou et al. 2016, arXiv 1512.04150).
         shape_hw: pixels of the photograph given.
         elapsed_ms: milliseconds the network took.
+        covered_hw: how many cells of the maps the photograph spans, such as 12.5 of 13.
     """
 
     card: ModelCard
@@ -47,6 +48,7 @@ class Prediction:
     class_maps: FloatArray
     shape_hw: tuple[int, int]
     elapsed_ms: float
+    covered_hw: tuple[float, float]
 
     @property
     def label(self) -> str | None:
@@ -83,7 +85,7 @@ class Prediction:
         Raises:
             ModelError: the model does not know the class.
         """
-        return resize_heatmap(self._scaled_map(class_name), self.shape_hw)
+        return resize_heatmap(self._scaled_map(class_name), self.shape_hw, self.card, covered_hw=self.covered_hw)
 
     @property
     def _sure_from(self) -> float:
@@ -170,8 +172,9 @@ class Model:
                 "diverged; export another checkpoint."
             )
         height, width = int(shape_hw[0]), int(shape_hw[1])
+        covered_hw = cells_covered(images.shape[1:3], self.card)
         return [
-            Prediction(self.card, probabilities[i], class_maps[i], (height, width), elapsed_ms)
+            Prediction(self.card, probabilities[i], class_maps[i], (height, width), elapsed_ms, covered_hw)
             for i in range(len(images))
         ]
 

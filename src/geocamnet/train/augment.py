@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from geocamnet.images import scaled_size_hw
 from geocamnet.train.recipes import AugmentRecipe
 
 
@@ -29,6 +30,24 @@ class Geometry:
     width: float = 1.0
     flip: bool = False
     turns: int = 0
+
+
+@dataclass(frozen=True)
+class Raster:
+    """Where the cells of a class map lie: cell i is centred on pixel ``stride * i`` of what the network saw.
+
+    Attributes:
+        stride: pixels per cell.
+        size_hw: (H, W) in pixels of the image as the network saw it.
+    """
+
+    stride: int
+    size_hw: tuple[int, int]
+
+    @property
+    def cells_hw(self) -> tuple[int, int]:
+        """Cells of the raster: every padded convolution of stride 2 rounds half up."""
+        return -(-self.size_hw[0] // self.stride), -(-self.size_hw[1] // self.stride)
 
 
 def draw_geometry(shape_hw: tuple[int, int], crop_px: int, recipe: AugmentRecipe, rng: np.random.Generator) -> Geometry:
@@ -55,27 +74,48 @@ def crop_image(image: NDArray[np.uint8], geometry: Geometry, size_px: int) -> ND
     return np.ascontiguousarray(np.rot90(piece, geometry.turns))
 
 
-def crop_maps(maps: Tensor, geometry: Geometry, cells: int) -> Tensor:
-    """Cut the same crop out of class maps.
+def crop_maps(maps: Tensor, geometry: Geometry, taken: Raster, wanted: Raster) -> Tensor:
+    """Cut the same crop out of class maps, onto the raster of a network that looks at the crop.
 
     Args:
-        maps: float (C, h, w), on any raster of the same image.
+        maps: float (C, h, w) of the whole image.
         geometry: the one the image was cropped with.
-        cells: side of the result.
+        taken: raster of ``maps``: its stride, and the image's size in pixels as that network saw it.
+        wanted: raster of the result: the other network's stride, and the crop's size.
 
     Returns:
-        float (C, cells, cells): the mean of the map over each cell of the crop, by bilinear samples.
+        float (C, n, n), bilinear between the cells' centres: cell i of a raster lies on pixel ``stride * i``.
     """
-    # Two samples a side and cell, averaged: a crop larger than the raster's cells is not aliased.
-    steps = (torch.arange(2 * cells, dtype=maps.dtype) + 0.5) / (2 * cells)
-    ys = (geometry.top + geometry.height * steps) * 2 - 1
-    xs = (geometry.left + geometry.width * steps) * 2 - 1
-    grid = torch.stack(torch.meshgrid(ys, xs, indexing="ij")[::-1], dim=-1)  # (2n, 2n, xy)
-    piece = F.grid_sample(maps[None], grid[None], padding_mode="border", align_corners=False)  # (1, C, 2n, 2n)
-    piece = F.avg_pool2d(piece, 2)[0]
+    steps = (torch.arange(wanted.cells_hw[0], dtype=maps.dtype) * wanted.stride + 0.5) / wanted.size_hw[0]
+    ys, xs = torch.meshgrid(steps, steps, indexing="ij")  # shares of the finished crop
+    for _ in range(geometry.turns):
+        ys, xs = xs, 1 - ys  # where a quarter turn counter-clockwise took its pixels from
     if geometry.flip:
-        piece = piece.flip(-1)
-    return torch.rot90(piece, geometry.turns, dims=(-2, -1)).contiguous()
+        xs = 1 - xs
+    ys = (geometry.top + geometry.height * ys) * taken.size_hw[0]
+    xs = (geometry.left + geometry.width * xs) * taken.size_hw[1]
+    return look_up(maps[None], ys, xs, taken.stride)[0]
+
+
+def bring_maps(maps: Tensor, taken: Raster, wanted: Raster) -> Tensor:
+    """Bring class maps (B, C, h, w) from one network's raster to another's, both looking at the same image."""
+    if taken.stride == wanted.stride and taken.size_hw == wanted.size_hw:
+        return maps
+    ys, xs = (
+        (torch.arange(cells, dtype=maps.dtype, device=maps.device) * wanted.stride + 0.5) * size / seen
+        for cells, size, seen in zip(wanted.cells_hw, taken.size_hw, wanted.size_hw, strict=True)
+    )
+    ys, xs = torch.meshgrid(ys, xs, indexing="ij")
+    return look_up(maps, ys, xs, taken.stride)
+
+
+def look_up(maps: Tensor, ys: Tensor, xs: Tensor, stride: int) -> Tensor:
+    """Return maps (B, C, h, w) at the positions ys, xs (n, m), in pixels from the image's corner; (B, C, n, m)."""
+    height, width = maps.shape[-2:]
+    # grid_sample counts from -1 at the outer edge of the first cell to 1 at that of the last.
+    cells = [((at - 0.5) / stride * 2 + 1) / size - 1 for at, size in ((xs, width), (ys, height))]
+    grid = torch.stack(cells, dim=-1).to(maps).expand(len(maps), -1, -1, -1)
+    return F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
 
 
 def change_light(image: NDArray[np.uint8], recipe: AugmentRecipe, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -149,13 +189,3 @@ def _triangle_weights(old: int, new: int, step: float) -> Tensor:
     weights = weights / weights.sum(dim=1, keepdim=True)
     inside = places.clamp(0, old - 1).expand(new, -1)
     return torch.zeros(new, old, dtype=torch.float64).scatter_add_(1, inside, weights)
-
-
-def scaled_size_hw(shape_hw: tuple[int, ...], long_side_px: int) -> tuple[int, int]:
-    """Return (H, W) after scaling the long side to ``long_side_px``.
-
-    In float32, as ONNX Runtime computes it: a side that comes out at half a pixel may else be rounded otherwise.
-    """
-    scale = np.float32(long_side_px) / np.float32(max(shape_hw))
-    height, width = (max(1, int(float(np.float32(side) * scale) + 0.5)) for side in shape_hw)
-    return height, width

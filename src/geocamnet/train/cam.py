@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from geocamnet.errors import DataError, ModelError, missing_extra, unknown_name
-from geocamnet.images import written_aside
-from geocamnet.train.augment import scaled_size_hw
+from geocamnet.images import scaled_size_hw, written_aside
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches
 from geocamnet.train.index import IndexRow, read_index
 from geocamnet.train.recipes import CamRecipe
@@ -44,6 +43,13 @@ class StoredMaps:
         about = json.loads(file.read_text(encoding="utf-8"))
         self.classes: tuple[str, ...] = tuple(about["classes"])
         self.method: str = about["method"]
+        if "image_px" not in about:
+            raise DataError(
+                f"{folder}: stored by an older version, which did not say where the cells lie. "
+                "Make them again with: geocamnet cam DATA RUN --overwrite"
+            )
+        self.image_px: int = about["image_px"]
+        self.stride: int = about["stride"]
         self._maps: dict[str, NDArray[np.float16]] = {}
         self._logits: dict[str, NDArray[np.float32]] = {}
         for number in range(about["shards"]):
@@ -119,7 +125,13 @@ def extract(
         raise ModelError(f"{run}: is a student's run; maps are taken from a teacher's. Run geocamnet train first.")
     rows = read_index(data)
     folder = maps_folder(run, data, method=recipe.method)
-    about: dict[str, Any] = {"classes": list(card.class_names), "method": recipe.method, "shard": recipe.shard}
+    about: dict[str, Any] = {
+        "classes": list(card.class_names),
+        "method": recipe.method,
+        "shard": recipe.shard,
+        "image_px": card.long_side_px,
+        "stride": card.map_stride,
+    }
     about_file = folder / "started.json"
     if overwrite or (about_file.is_file() and json.loads(about_file.read_text(encoding="utf-8")) != about):
         for old in folder.glob("*"):

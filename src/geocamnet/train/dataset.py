@@ -11,14 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from geocamnet.images import read_image
+from geocamnet.images import read_image, scaled_size_hw
 from geocamnet.train import augment
 from geocamnet.train.index import IndexRow
 from geocamnet.train.recipes import AugmentRecipe
 
 
 class MapSource(Protocol):
-    """Where a teacher's stored logits and class maps come from (see `cam.StoredMaps`)."""
+    """Where a teacher's stored logits and class maps come from (see `cam.StoredMaps`).
+
+    Attributes:
+        image_px: long side of the photographs as the teacher saw them.
+        stride: pixels of those per cell of its maps.
+    """
+
+    image_px: int
+    stride: int
 
     def logits(self, image: str) -> NDArray[np.floating[Any]]:
         """Return (C,) logits of a photograph."""
@@ -44,7 +52,7 @@ class PhotographDataset(Dataset):
         recipe: how crops are varied; not used for whole photographs.
         seed: of the augmentation.
         maps: the teacher's stored maps, cropped with the photograph.
-        map_cells: side of the cropped maps' raster.
+        map_stride: pixels per cell of the student's class maps, onto whose raster the teacher's are cut.
         cache_mb: decoded photographs kept in memory.
     """
 
@@ -59,12 +67,12 @@ class PhotographDataset(Dataset):
         recipe: AugmentRecipe | None = None,
         seed: int = 0,
         maps: MapSource | None = None,
-        map_cells: int = 7,
+        map_stride: int = 16,
         cache_mb: int = 0,
     ) -> None:
         self.data, self.rows, self.classes = data, tuple(rows), tuple(classes)
         self.image_px, self.crop_px, self.recipe, self.seed = image_px, crop_px, recipe, seed
-        self.maps, self.map_cells = maps, map_cells
+        self.maps, self.map_stride = maps, map_stride
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._cache_left = cache_mb * 2**20
 
@@ -89,15 +97,18 @@ class PhotographDataset(Dataset):
             "target": torch.from_numpy(self.target(number)),  # (C,)
             "known": torch.tensor(self.known(number)),
         }
-        if self.crop_px is not None:
+        if (side := self.crop_px) is not None:
             rng = np.random.default_rng((self.seed, epoch, number))
             recipe = self.recipe or AugmentRecipe()
-            geometry = augment.draw_geometry(image.shape[:2], self.crop_px, recipe, rng)
-            image = augment.change_light(augment.crop_image(image, geometry, self.crop_px), recipe, rng)
+            geometry = augment.draw_geometry(image.shape[:2], side, recipe, rng)
+            image = augment.change_light(augment.crop_image(image, geometry, side), recipe, rng)
             if self.maps is not None:
                 name = self.rows[number].image
                 stored = torch.from_numpy(self.maps.class_maps(name).astype(np.float32))
-                item["teacher_maps"] = augment.crop_maps(stored, geometry, self.map_cells)  # (T, n, n)
+                row = self.rows[number]
+                seen_hw = scaled_size_hw((row.height_px, row.width_px), self.maps.image_px)
+                taken, wanted = augment.Raster(self.maps.stride, seen_hw), augment.Raster(self.map_stride, (side, side))
+                item["teacher_maps"] = augment.crop_maps(stored, geometry, taken, wanted)  # (T, n, n)
                 item["teacher_logits"] = torch.from_numpy(self.maps.logits(name).astype(np.float32))  # (T,)
         item["image"] = torch.from_numpy(image).permute(2, 0, 1).float().div(255)  # (3, H, W)
         return item

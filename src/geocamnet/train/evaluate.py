@@ -349,7 +349,7 @@ def _localisation(
     thresholds_from = "train" if split == "val" else "val"
     choosing = [row for row in rows if row.split == thresholds_from and (data / row.image).is_file()]
     steps = max(1, len(judged) // TURNED_PHOTOGRAPHS)
-    turned = [equivariance_error(predict, read_row(row)) for row in judged[::steps][:TURNED_PHOTOGRAPHS]]
+    turned = [equivariance_error(predict, read_row(row), card) for row in judged[::steps][:TURNED_PHOTOGRAPHS]]
     result: dict[str, Any] = {"thresholds_from": thresholds_from, "equivariance_error": float(np.mean(turned))}
     # Masks may lie on photographs without a label too.
     masked = [row for row in rows if row.split == split and row.mask and not row.labels]

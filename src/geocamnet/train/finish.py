@@ -13,8 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from geocamnet.card import TextureCard
-from geocamnet.images import read_image
-from geocamnet.train.augment import scaled_size_hw
+from geocamnet.images import read_image, scaled_size_hw
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches
 from geocamnet.train.index import IndexRow
 from geocamnet.train.metrics import choose_abstention, fit_temperature

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from geocamnet.errors import ModelError
-from geocamnet.images import written_aside
-from geocamnet.train.augment import scaled_size_hw
+from geocamnet.images import scaled_size_hw, written_aside
+from geocamnet.train.augment import Raster, bring_maps
 from geocamnet.train.bar import TrainingBar
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches, TrainingSampler, balanced_weights
 from geocamnet.train.distil import kl_sigmoid, logit_loss, map_loss
@@ -46,11 +46,13 @@ class Lessons:
         recipe: the weights of the losses.
         shared: for each of the teacher's classes, its place among the student's outputs.
         teacher: the network itself where it looks at the student's very crops; None with stored maps.
+        stride: pixels per cell of its class maps.
     """
 
     recipe: DistilRecipe
     shared: Tensor
     teacher: Teacher | None = None
+    stride: int = 32
 
 
 class Fitting(pl.LightningModule):
@@ -221,7 +223,12 @@ class Fitting(pl.LightningModule):
             by_logits = kl_sigmoid(logits, teacher.logits, temperature=recipe.temperature)
         else:
             by_logits = logit_loss(logits, teacher.logits, kind=recipe.logit_loss, temperature=recipe.temperature)
-        return {"logit_loss": by_logits, "map_loss": map_loss(maps, teacher.class_maps, cells=recipe.map_cells)}
+        seen_hw = (batch["image"].shape[2], batch["image"].shape[3])
+        theirs = teacher.class_maps
+        if lessons.teacher is not None:
+            theirs = bring_maps(theirs, Raster(lessons.stride, seen_hw), Raster(recipe.output_stride, seen_hw))
+        cells = recipe.map_cells or max(1, round(recipe.crop_px / 32))
+        return {"logit_loss": by_logits, "map_loss": map_loss(maps, theirs, cells=cells)}
 
 
 class Photographs(pl.LightningDataModule):

@@ -58,7 +58,7 @@ def write_gallery(
             image = read_row(row)
             scaled = scale_maps(np.asarray(predict(image)[1], np.float32), card)[answer]
             um_per_px = card.um_per_px if card.um_per_px and row.um_per_px else row.um_per_px
-            enhanced = enhance(resize_heatmap(scaled, image.shape[:2]), image, texture=card.texture)
+            enhanced = enhance(resize_heatmap(scaled, image.shape, card), image, texture=card.texture)
             shrink = min(1.0, LONG_SIDE_PX / max(image.shape[:2]))
             if shrink < 1:
                 size_wh = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
@@ -67,7 +67,7 @@ def write_gallery(
             title = _title(card, row, answer, float(probabilities[i, answer]), name == "right")
             picture = side_by_side(
                 image,
-                resize_heatmap(scaled, image.shape[:2]),
+                resize_heatmap(scaled, image.shape, card),
                 enhanced,
                 title=title,
                 um_per_px=um_per_px / shrink if um_per_px else None,

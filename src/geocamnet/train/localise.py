@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
+from geocamnet.runtime.heatmap import place_maps
 from geocamnet.train.plain_heatmaps import PLAIN_HEATMAPS
 
 UNSCORED = 0
@@ -178,32 +180,33 @@ def localise(
     }
 
 
-def equivariance_error(predict: Predict, image: NDArray[np.uint8]) -> float:
+def equivariance_error(predict: Predict, image: NDArray[np.uint8], card: ModelCard) -> float:
     """Return how much class maps change when the stage is turned or the slide flipped; 0 is perfect.
 
     ``mean_g mean |g^-1 M(g x) - M(x)| / std(M(x))`` over the seven turns and flips ``g`` of the square other than
-    leaving it. A thin section has no "up". A constant map that stays constant gets 0.
+    leaving it, the maps M brought to the photograph. A thin section has no "up". A constant map that stays constant
+    gets 0.
 
     Args:
         predict: photograph to (probabilities (C,), class maps (C, h, w)).
         image: RGB uint8 (H, W, 3).
+        card: of the model, which says where its cells lie.
     """
-    still = np.asarray(predict(image)[1], np.float64)  # (C, h, w)
-    height, width = still.shape[1:]
+    still = _seen(predict, image, card)  # (C, H, W)
     changes = []
     for flip in (False, True):
         for turns in range(4):
             if not flip and not turns:
                 continue
-            seen = np.rot90(image[:, ::-1] if flip else image, turns)
-            maps = np.asarray(predict(np.ascontiguousarray(seen))[1], np.float64)
-            back = np.rot90(maps, -turns, axes=(1, 2))
-            back = back[:, :, ::-1] if flip else back
-            if back.shape != still.shape:  # a side rounded differently
-                back = np.stack([cv2.resize(np.ascontiguousarray(one), (width, height)) for one in back])
-            changes.append(np.abs(back - still).mean())
+            turned = np.rot90(image[:, ::-1] if flip else image, turns)
+            back = np.rot90(_seen(predict, np.ascontiguousarray(turned), card), -turns, axes=(1, 2))
+            changes.append(np.abs((back[:, :, ::-1] if flip else back) - still).mean())
     change, spread = float(np.mean(changes)), float(still.std())
     return change / spread if spread > 0 else (0.0 if change == 0 else float("inf"))
+
+
+def _seen(predict: Predict, image: NDArray[np.uint8], card: ModelCard) -> Floats:
+    return place_maps(np.asarray(predict(image)[1], np.float32), image.shape, card).astype(np.float64)
 
 
 class _Tally:

@@ -126,7 +126,7 @@ def mask_samples(
 
 
 def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> dict[str, HeatmapOf]:
-    from geocamnet.runtime.heatmap import enhance, resize_heatmap, scale_maps
+    from geocamnet.runtime.heatmap import enhance, place_maps, scale_maps
 
     latest: list[Any] = [None, None]  # one prediction serves all methods of a sample
 
@@ -136,35 +136,33 @@ def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> di
         maps: NDArray[np.float32] = latest[1]
         return maps
 
-    def shipped(sample: Sample) -> NDArray[np.float32]:
-        return scale_maps(class_maps(sample), card)
+    def placed(maps: NDArray[np.float32], sample: Sample) -> dict[int, Heatmap]:
+        chosen = list(sample.labels)
+        return dict(zip(chosen, place_maps(maps[chosen], sample.mask.shape, card).clip(0, 1), strict=True))
+
+    def shipped(sample: Sample) -> Mapping[int, Heatmap]:
+        return placed(scale_maps(class_maps(sample), card), sample)
 
     def with_texture(sample: Sample) -> Mapping[int, Heatmap]:
-        scaled, shape_hw = shipped(sample), sample.mask.shape
-        return {
-            c: enhance(resize_heatmap(scaled[c], shape_hw), sample.image, texture=card.texture) for c in sample.labels
-        }
+        return {c: enhance(heat, sample.image, texture=card.texture) for c, heat in shipped(sample).items()}
 
-    def softmax(sample: Sample) -> NDArray[np.float32]:
+    def softmax(sample: Sample) -> Mapping[int, Heatmap]:
         logits = (class_maps(sample) + np.reshape(card.class_bias, (-1, 1, 1))) / card.temperature
         weights = np.exp(logits - logits.max(axis=0))
-        return np.asarray(weights / weights.sum(axis=0), np.float32)
+        return placed(np.asarray(weights / weights.sum(axis=0), np.float32), sample)
+
+    def stretched(sample: Sample) -> Mapping[int, Heatmap]:
+        assert untrained is not None
+        maps = np.asarray(untrained(sample.image)[1], np.float32)
+        low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+        return placed((maps - low) / np.maximum(high - low, 1e-12), sample)
 
     methods: dict[str, HeatmapOf] = {"model": shipped, "model_texture": with_texture}
     if card.labels == "single":
         methods["model_softmax"] = softmax
     if untrained is not None:
-        methods["untrained"] = _stretched(untrained)
+        methods["untrained"] = stretched
     return methods
-
-
-def _stretched(predict: Predict) -> HeatmapOf:
-    def heatmap_of(sample: Sample) -> NDArray[np.float32]:
-        maps = np.asarray(predict(sample.image)[1], np.float32)
-        low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
-        return (maps - low) / np.maximum(high - low, 1e-12)
-
-    return heatmap_of
 
 
 def _with_mask(rows: Sequence[IndexRow]) -> list[IndexRow]:

@@ -1,5 +1,6 @@
 """The teacher: ResNet101, or any timm backbone that ends in average pooling and one linear layer."""
 
+import logging
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from geocamnet.errors import ModelError, unknown_name
 from geocamnet.train.weights import read_weights, start_from
+
+log = logging.getLogger(__name__)
 
 
 class Evidence(NamedTuple):
@@ -45,6 +48,7 @@ class Teacher(nn.Module):
         self.trunk = _create(backbone, classes, output_stride, pretrained)
         self.mean, self.std = normalisation_buffers(self.trunk, self)
         self._check_ends_in_linear(backbone, output_stride)
+        self._check_centred(backbone)
 
     def forward(self, images: Tensor) -> Evidence:
         """Name and map photographs.
@@ -64,6 +68,14 @@ class Teacher(nn.Module):
     def class_bias(self) -> Tensor:
         """The bias b (C,) of the linear layer."""
         return self.trunk.get_classifier().bias
+
+    def _check_centred(self, backbone: str) -> None:
+        if any(type(one).__name__.endswith("Same") and max(one.stride) > 1 for one in self.trunk.modules()):
+            log.warning(
+                "Backbone '%s' pads as TensorFlow does, more at the right than at the left: its heatmaps lie up to "
+                "a cell off. Use the one without tf_ where there is one; the same weights fit.",
+                backbone,
+            )
 
     def _check_ends_in_linear(self, backbone: str, output_stride: int) -> None:
         side = 64

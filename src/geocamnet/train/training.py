@@ -122,7 +122,7 @@ def distil(
             network_of_teacher, _ = load_network(teacher)
             if not isinstance(network_of_teacher, Teacher):
                 raise ModelError(f"{teacher}: is a student's run. Name a teacher's, made by geocamnet train.")
-            lessons = Lessons(recipe, shared, network_of_teacher.requires_grad_(False))
+            lessons = Lessons(recipe, shared, network_of_teacher.requires_grad_(False), teacher_card.map_stride)
     if _is_first_process():
         open_run(run, "distil", recipe, resume=resume, overwrite=overwrite)
     known = sum(bool(row.labels) and all(label in classes for label in row.labels) for row in training)
@@ -265,7 +265,7 @@ def _fit_and_describe(
     common: dict[str, Any] = {"classes": classes, "image_px": recipe.image_px, "cache_mb": recipe.cache_mb}
     crops = PhotographDataset(
         data, training, **common, crop_px=recipe.crop_px, recipe=recipe.augment, seed=recipe.seed, maps=maps,
-        map_cells=max(1, round(recipe.crop_px / 32)),
+        map_stride=recipe.output_stride,  # type: ignore[attr-defined]
     )  # fmt: skip
     judged = [row for row in rows if row.split == "val" and _can_judge(row, classes, labels)]
     whole = PhotographDataset(data, judged, **common)
