@@ -14,7 +14,14 @@ from cyclopts import App, CycloptsError, Parameter, config
 from geocamnet import __version__
 from geocamnet.console import progress, say_error, set_up_logging, show_card, show_findings, show_metrics
 from geocamnet.errors import DataError, GeocamnetError, missing_extra, unknown_name
-from geocamnet.train.recipes import CamRecipe, DistilRecipe, PrepareRecipe, SynthesizeRecipe, TrainRecipe
+from geocamnet.train.recipes import (
+    CamRecipe,
+    DistilRecipe,
+    PrepareRecipe,
+    PretrainRecipe,
+    SynthesizeRecipe,
+    TrainRecipe,
+)
 
 log = logging.getLogger("geocamnet")
 
@@ -188,6 +195,29 @@ def cam(data: Path, run: Path, *, settings: Annotated[CamRecipe, Flat] = CamReci
 
 
 @app.command(sort_key=6)
+def pretrain(
+    data: Path,
+    run: Path,
+    *,
+    settings: Annotated[PretrainRecipe, Flat] = PretrainRecipe(),
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Give a student's trunk its start: a pretrained network's features, without labels.
+
+    Args:
+        data: data set folder; it needs no labels.
+        run: run folder to leave behind.
+        resume: go on with a run that was stopped.
+        overwrite: start again in a folder that holds a run.
+    """
+    from geocamnet.train.pretrain import pretrain as match
+
+    match(data, run, settings, resume=resume, overwrite=overwrite)
+    log.info("next: geocamnet distil DATA RUN --weights %s", run)
+
+
+@app.command(sort_key=7)
 def distil(
     data: Path,
     run: Path,
@@ -214,7 +244,7 @@ def distil(
     log.info("next: geocamnet evaluate %s %s", run, data)
 
 
-@app.command(sort_key=7)
+@app.command(sort_key=8)
 def evaluate(
     run_or_model: Path,
     data: Path,
@@ -262,7 +292,7 @@ def evaluate(
         log.info("%s: metrics%s.json written", folder, "" if split == "test" else f"-{split}")
 
 
-@app.command(sort_key=8)
+@app.command(sort_key=9)
 def export(
     run: Path, model: Path, *, data: Path | None = None, name: str = "", licence: str = "", attribution: str = ""
 ) -> None:
@@ -283,7 +313,7 @@ def export(
         log.info("%s: the weights of %s, without its card", model, run)
 
 
-@app.command(sort_key=9)
+@app.command(sort_key=10)
 def report(run: Path) -> None:
     """Write the page of a run: RUN/report.html, one file.
 
@@ -295,7 +325,7 @@ def report(run: Path) -> None:
     log.info("%s: written", write_report(run))
 
 
-@app.command(sort_key=10)
+@app.command(sort_key=11)
 def run(
     source: Path,
     out: Path,
@@ -329,7 +359,7 @@ def run(
     log.info("%s: %d named, %d skipped: predictions.csv, pictures/", out, len(result.rows), len(result.skipped))
 
 
-@app.command(sort_key=11)
+@app.command(sort_key=12)
 def info(model: Path | None = None, *, json: bool = False) -> None:
     """Show what a model file is: its card.
 
@@ -350,7 +380,7 @@ def info(model: Path | None = None, *, json: bool = False) -> None:
     show_card(card)
 
 
-@app.command(sort_key=12)
+@app.command(sort_key=13)
 def doctor() -> None:
     """Check the installation; every finding comes with its fix."""
     from geocamnet.doctor import examine
@@ -361,7 +391,7 @@ def doctor() -> None:
         sys.exit(1)
 
 
-@app.command(sort_key=13)
+@app.command(sort_key=14)
 def demo(out: Path = Path("out/demo"), *, overwrite: bool = False) -> None:
     """Run the whole pipeline on drawn thin sections, from teacher to pictures.
 

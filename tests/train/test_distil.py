@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from geocamnet.errors import ModelError
-from geocamnet.train.distil import dist, dkd, kl, kl_sigmoid, logit_loss, map_loss
+from geocamnet.train.distil import FeatureMatch, dist, dkd, kl, kl_sigmoid, logit_loss, map_loss
 
 
 def drawn(seed, *shape, scale=3.0):
@@ -204,3 +204,32 @@ def test_following_a_loss_downhill_brings_the_student_to_the_teacher(loss):
 def test_an_unknown_loss_is_an_error_that_lists_the_known_ones():
     with pytest.raises(ModelError, match=r"'hinton'.*kl, dkd, dist"):
         logit_loss(drawn(0, 2, 3), drawn(1, 2, 3), kind="hinton", temperature=4)
+
+
+@given(seeds, st.floats(0.1, 10))
+def test_feature_match_equals_its_formula_and_ignores_the_scale_of_a_channel(seed, strength):
+    torch.manual_seed(seed)
+    match = FeatureMatch(3, 4, student_stride=16, teacher_stride=16).double()
+    student, teacher = drawn(seed, 2, 3, 4, 5), drawn(seed + 1, 2, 4, 4, 5)
+    weight, bias = match.projection.weight[:, :, 0, 0].detach().numpy(), match.projection.bias.detach().numpy()
+    mean = teacher.numpy().mean((0, 2, 3), keepdims=True)
+    spread = np.sqrt(teacher.numpy().var((0, 2, 3), keepdims=True) + 1e-5)
+    wanted = (teacher.numpy() - mean) / spread
+    cosines = []
+    for b, y, x in np.ndindex(2, 4, 5):
+        mine, theirs = weight @ student[b, :, y, x].numpy() + bias, wanted[b, :, y, x]
+        cosines.append(mine @ theirs / np.linalg.norm(mine) / np.linalg.norm(theirs))
+    distance = float(match(student, teacher))
+    assert distance == pytest.approx(1 - np.mean(cosines), rel=1e-6)
+    teacher[:, 1] *= strength
+    assert float(match(student, teacher)) == pytest.approx(distance, abs=2e-3)  # as far as the 1e-5 in the root allows
+
+
+def test_features_are_compared_where_both_networks_look():
+    # A student's features that are the position itself: cells 0, 2, 4 lie where the teacher's 0, 1, 2 do.
+    match = FeatureMatch(1, 1, student_stride=16, teacher_stride=32)
+    seen = []
+    match.projection.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    match(torch.arange(6.0).view(1, 1, 1, 6).expand(1, 1, 6, 6), torch.rand(1, 1, 3, 3))
+    assert seen[0].shape == (1, 1, 3, 3)
+    torch.testing.assert_close(seen[0][0, 0, 1], torch.tensor([0.5, 2.0, 4.0]))  # the first has no left neighbour

@@ -131,12 +131,22 @@ def test_classes_are_sorted_and_several_labels_make_it_multi():
     assert labels_kind([*rows, a_row(4, labels=("foam", "vug"))]) == "multi"
 
 
-def test_each_fold_tests_once_and_validates_once():
-    rows = [a_row(number, fold=number % 4) for number in range(12)]
+def test_each_fold_tests_once_and_half_of_it_validates_once():
+    rows = [a_row(number, section=f"s{number // 2}", fold=number // 2 % 4) for number in range(32)]
     splits = [[row.split for row in use_fold(rows, fold)] for fold in range(4)]
-    for number in range(12):
-        of_row = [splits[fold][number] for fold in range(4)]
-        assert sorted(of_row) == ["test", "train", "train", "val"]
+    of_rows = [sorted(splits[fold][number] for fold in range(4)) for number in range(32)]
+    assert (
+        sorted(map(tuple, of_rows))
+        == [("test", "train", "train", "train")] * 16 + [("test", "train", "train", "val")] * 16
+    )
+    for split in splits:  # photographs of one section stay together
+        assert all(split[number] == split[number + 1] for number in range(0, 32, 2))
+
+
+def test_validation_has_every_class_in_its_share():
+    rows = [a_row(n, section=f"s{n}", labels=("vug" if n % 3 else "foam",), fold=n // 3 % 3) for n in range(90)]
+    validating = [row.labels[0] for row in use_fold(rows, 0) if row.split == "val"]
+    assert (validating.count("vug"), validating.count("foam")) == (10, 5)
 
 
 def test_folds_that_are_not_there_are_an_error():

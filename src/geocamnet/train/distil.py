@@ -1,7 +1,7 @@
 """What a student can learn from a teacher: its logits and its class maps. Each loss with its paper."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geocamnet.errors import ModelError, unknown_name
@@ -125,6 +125,44 @@ def map_loss(student: Tensor, teacher: Tensor, *, cells: int = 0) -> Tensor:
     s = F.normalize(F.adaptive_avg_pool2d(student, size).flatten(2), dim=2)  # (B, C, n)
     t = F.normalize(F.adaptive_avg_pool2d(teacher, size).flatten(2), dim=2)
     return (s - t).square().sum(dim=2).mean()
+
+
+class FeatureMatch(nn.Module):
+    """The distance between a student's features and a teacher's, through one linear map that is trained along.
+
+    ``mean over cells of 1 - cos(W f_s + v, (f_t - mu) / sigma)``: FitNets' hint (Romero et al. 2015, arXiv 1412.6550)
+    on the last features, with the teacher's standardised over the batch so that its strongest channels don't rule
+    (Heo et al. 2019, arXiv 1904.01866, normalise likewise). Needs no label and no common class, and teaches the trunk
+    what the classifier alone would not ask for.
+
+    Args:
+        student_channels, teacher_channels: of the features.
+        student_stride, teacher_stride: pixels per cell; the teacher's a whole multiple of the student's.
+
+    Raises:
+        ModelError: strides that are no multiples.
+    """
+
+    def __init__(
+        self, student_channels: int, teacher_channels: int, *, student_stride: int, teacher_stride: int
+    ) -> None:
+        super().__init__()
+        if teacher_stride % student_stride:
+            raise ModelError(
+                f"Features can be matched where the teacher's output stride ({teacher_stride}) is a whole multiple of "
+                f"the student's ({student_stride})."
+            )
+        self.ratio = teacher_stride // student_stride
+        self.projection = nn.Conv2d(student_channels, teacher_channels, kernel_size=1)
+        # The teacher does not change, so all its past counts alike (momentum None).
+        self.standardise = nn.BatchNorm2d(teacher_channels, affine=False, momentum=None)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the distance, 0 to 2, of features (B, K, h, w) and (B, L, h', w') of the same crops."""
+        wide = 2 * self.ratio - 1  # centred on the student's cell that lies where the teacher's does
+        student = F.avg_pool2d(student, wide, self.ratio, self.ratio - 1, count_include_pad=False)
+        cosine = F.cosine_similarity(self.projection(student), self.standardise(teacher), dim=1)
+        return 1 - cosine.mean()
 
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:

@@ -104,7 +104,9 @@ def labels_kind(rows: Iterable[IndexRow]) -> str:
 
 
 def use_fold(rows: Sequence[IndexRow], fold: int) -> tuple[IndexRow, ...]:
-    """Return the rows split for cross-validation: fold k tests, fold k+1 validates, the rest trains.
+    """Return the rows split for cross-validation: fold k tests, half of fold k+1 validates, the rest trains.
+
+    Every other section of fold k+1 is taken class by class, so that validation has every class in its share.
 
     Raises:
         DataError: the index has no folds, or not that one.
@@ -115,8 +117,18 @@ def use_fold(rows: Sequence[IndexRow], fold: int) -> tuple[IndexRow, ...]:
     if fold not in folds:
         raise DataError(f"The index has folds {folds[0]} to {folds[-1]}; received {fold}.")
     validation = folds[(folds.index(fold) + 1) % len(folds)]
-    split_of = {fold: "test", validation: "val"}
-    return tuple(replace(row, split=split_of.get(row.fold, "train")) for row in rows)  # type: ignore[arg-type]
+    candidates: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        if row.fold == validation:
+            candidates[row.section] = max(candidates.get(row.section, ()), row.labels)
+    chosen = set(sorted(candidates, key=lambda section: (candidates[section], section))[::2])
+
+    def split_of(row: IndexRow) -> str:
+        if row.fold == fold:
+            return "test"
+        return "val" if row.section in chosen else "train"
+
+    return tuple(replace(row, split=split_of(row)) for row in rows)
 
 
 def _parse(values: dict[str, str], where: str) -> IndexRow:

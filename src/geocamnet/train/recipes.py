@@ -120,7 +120,9 @@ class FitRecipe:
         balance: for long-tailed classes: ``sampler`` shows each class equally often, ``logit_adjust`` adds
             the log prior in training (Menon et al. 2021, arXiv 2007.07314).
         ema: decay a step of the averaged weights that are judged and kept; 0 for none.
-        fold: train on all folds but two (see `index.use_fold`); None takes the split column.
+        keep: the epoch that is kept: the ``best`` on the validation photographs, or the ``last``, where those are so
+            few that the best is luck.
+        fold: train on all folds but one and a half (see `index.use_fold`); None takes the split column.
         augment: what a training photograph may look like.
         precision: ``bf16`` where there is a GPU, else ``fp32``; or one of them by name.
         devices: processes that train together on a machine: GPUs, where there are any.
@@ -143,6 +145,7 @@ class FitRecipe:
     labels: Literal["auto", "single", "multi"] = "auto"
     balance: Literal["none", "sampler", "logit_adjust"] = "none"
     ema: float = 0.0
+    keep: Literal["best", "last"] = "best"
     fold: int | None = None
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -194,6 +197,8 @@ class DistilRecipe(FitRecipe):
         temperature: that softens both logits.
         map_weight: of the teacher's class maps (CAT-KD, Guo et al. 2023).
         map_cells: side of the grid on which class maps are compared; 0 takes a cell per 32 px of the crop.
+        feature_weight: of the teacher's last features, which the student's are to give by one linear map; needs
+            ``teacher_maps = "online"``.
         teacher_maps: ``stored`` maps are cropped with the photograph; ``online`` runs the teacher on the very
             crop the student sees (Beyer et al. 2022, arXiv 2106.05237).
     """
@@ -210,4 +215,25 @@ class DistilRecipe(FitRecipe):
     temperature: float = 4.0
     map_weight: float = 1.0
     map_cells: int = 0
+    feature_weight: float = 0.0
     teacher_maps: Literal["stored", "online"] = "stored"
+
+
+@dataclass(frozen=True)
+class PretrainRecipe(FitRecipe):
+    """How a student's trunk gets its start from a network with published weights, without a label.
+
+    Attributes:
+        backbone: the student's trunk.
+        output_stride: pixels per cell of the student's class maps.
+        teacher_backbone: any timm network whose last features are to be matched.
+        teacher_weights: its weights: ``imagenet`` (downloaded), a ``.safetensors`` or ``.pth`` state dict, or a RUN.
+    """
+
+    backbone: str = "mobilenetv3_small_075"
+    output_stride: int = 16
+    lr: float = 2e-3
+    epochs: int = 60
+    keep: Literal["best", "last"] = "last"
+    teacher_backbone: str = "resnet101"
+    teacher_weights: str = "imagenet"

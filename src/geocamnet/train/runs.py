@@ -1,6 +1,7 @@
 """RUN, the folder a training leaves behind: opened, resumed, described, loaded again."""
 
 import json
+import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -57,6 +58,12 @@ def open_run(run: Path, step: str, recipe: Any, *, resume: bool = False, overwri
     write_text(file, text)
     packages = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
     write_text(run / "environment.txt", "\n".join([f"python=={platform.python_version()}", *packages]) + "\n")
+
+
+def is_first_process() -> bool:
+    """Return whether this process opens the run; the others of a training are started when it is open."""
+    ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    return all(rank == "0" for rank in ranks)
 
 
 def recipe_toml(step: str, recipe: Any) -> str:

@@ -81,7 +81,14 @@ class Student(nn.Module):
         Returns:
             Logits (B, C) and raw class maps (B, C, H / stride, W / stride), without the bias.
         """
-        features = self.trunk((images - self.mean) / self.std)[-1]  # (B, K, h, w)
+        return self.evidence(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the trunk's last features (B, K, h, w) of float RGB in [0, 1], (B, 3, H, W)."""
+        return self.trunk((images - self.mean) / self.std)[-1]
+
+    def evidence(self, features: Tensor) -> Evidence:
+        """Return what the classifier makes of the trunk's features (B, K, h, w)."""
         class_maps = self.head(features)  # (B, C, h, w)
         return Evidence(class_maps.mean(dim=(2, 3)) + self.class_bias, class_maps)
 

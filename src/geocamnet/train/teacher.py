@@ -59,7 +59,14 @@ class Teacher(nn.Module):
         Returns:
             Logits (B, C) and raw class maps (B, C, h, w), without the bias.
         """
-        features = self.trunk.forward_features((images - self.mean) / self.std)  # (B, K, h, w)
+        return self.evidence(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the trunk's last features (B, K, h, w) of float RGB in [0, 1], (B, 3, H, W)."""
+        return self.trunk.forward_features((images - self.mean) / self.std)
+
+    def evidence(self, features: Tensor) -> Evidence:
+        """Return what the classifier makes of the trunk's features (B, K, h, w)."""
         linear = self.trunk.get_classifier()
         class_maps = torch.einsum("bkhw,ck->bchw", features, linear.weight)
         return Evidence(class_maps.mean(dim=(2, 3)) + linear.bias, class_maps)

@@ -1,7 +1,6 @@
 """The two trainings: the teacher's, and the student's with a teacher or alone."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -19,10 +18,10 @@ from geocamnet.taxonomy import describe_classes
 from geocamnet.train.cam import StoredMaps, maps_folder
 from geocamnet.train.dataset import PhotographDataset
 from geocamnet.train.finish import constants_of, texture_of
-from geocamnet.train.fit import Fitting, Lessons, Photographs, fit
+from geocamnet.train.fit import Fitting, Lessons, Photographs, fit, match_features
 from geocamnet.train.index import IndexRow, class_names, labels_kind, read_index, use_fold
 from geocamnet.train.recipes import DistilRecipe, FitRecipe, TrainRecipe
-from geocamnet.train.runs import Network, load_network, open_run, read_card, write_json, write_text
+from geocamnet.train.runs import Network, is_first_process, load_network, open_run, read_card, write_json, write_text
 from geocamnet.train.student import count_parameters, make_student
 from geocamnet.train.teacher import Teacher, make_teacher
 from geocamnet.train.weights import load_exactly, read_weights, save_weights
@@ -58,7 +57,7 @@ def train(
     labels = _labels_of(data, training, recipe)
     pl.seed_everything(recipe.seed, verbose=False)
     network = make_teacher(recipe.backbone, len(classes), weights=recipe.weights, output_stride=recipe.output_stride)
-    if _is_first_process():
+    if is_first_process():
         open_run(run, "train", recipe, resume=resume, overwrite=overwrite)
     return _fit_and_describe(data, run, "train", recipe, rows, training, classes, labels, network, resume=resume)
 
@@ -97,7 +96,7 @@ def distil(
     training = [row for row in rows if row.split == "train"]
     if teacher is None:
         training = [row for row in training if row.labels]
-        recipe = replace(recipe, logit_weight=0.0, map_weight=0.0)
+        recipe = replace(recipe, logit_weight=0.0, map_weight=0.0, feature_weight=0.0)
         classes = class_names(training)
         teacher_card = None
     else:
@@ -122,8 +121,12 @@ def distil(
             network_of_teacher, _ = load_network(teacher)
             if not isinstance(network_of_teacher, Teacher):
                 raise ModelError(f"{teacher}: is a student's run. Name a teacher's, made by geocamnet train.")
-            lessons = Lessons(recipe, shared, network_of_teacher.requires_grad_(False), teacher_card.map_stride)
-    if _is_first_process():
+            stride = teacher_card.map_stride
+            match = None
+            if recipe.feature_weight:
+                match = match_features(network, network_of_teacher, recipe.output_stride, stride)
+            lessons = Lessons(recipe, shared, network_of_teacher.requires_grad_(False), stride, match)
+    if is_first_process():
         open_run(run, "distil", recipe, resume=resume, overwrite=overwrite)
     known = sum(bool(row.labels) and all(label in classes for label in row.labels) for row in training)
     about = {
@@ -223,14 +226,10 @@ def _check_recipe(recipe: FitRecipe) -> None:
     if isinstance(recipe, DistilRecipe):
         check("temperature", recipe.temperature > 0, "above 0")
         check("map_cells", recipe.map_cells >= 0, "0 (the teacher's own) or more")
-        for name in ("label_weight", "logit_weight", "map_weight"):
+        for name in ("label_weight", "logit_weight", "map_weight", "feature_weight"):
             check(name, getattr(recipe, name) >= 0, "0 or more")
-
-
-def _is_first_process() -> bool:
-    """Return whether this process opens the run; the others of a training are started when it is open."""
-    ranks = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-    return all(rank == "0" for rank in ranks)
+        fits = not recipe.feature_weight or recipe.teacher_maps == "online"
+        check("feature_weight", fits, "0 with --teacher-maps stored; features are not stored, so use online")
 
 
 def _stored_maps(data: Path, teacher: Path, card: ModelCard) -> StoredMaps:

@@ -1,0 +1,96 @@
+"""A start for a student: features matched without a label."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from geocamnet.errors import DataError, ModelError
+from geocamnet.train.fit import match_features
+from geocamnet.train.pretrain import pretrain
+from geocamnet.train.recipes import PretrainRecipe
+from geocamnet.train.student import Student, make_student
+from geocamnet.train.teacher import Teacher
+from geocamnet.train.training import distil
+from geocamnet.train.weights import read_weights
+from tiny import PLAIN, STUDENT, read_log, write_data
+
+torch.set_num_threads(1)
+
+RECIPE = PretrainRecipe(
+    backbone="mobilenetv3_small_050", image_px=64, crop_px=64, epochs=8, batch_size=4, workers=0, augment=PLAIN,
+    teacher_backbone="test_resnet", teacher_weights="none",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(
+        tmp_path_factory.mktemp("pretraining") / "data", train=("oolite", "vug", "foam"), val=("oolite", "vug", "foam")
+    )
+
+
+@pytest.fixture(scope="module")
+def start(data, tmp_path_factory):
+    run = tmp_path_factory.mktemp("pretraining") / "start"
+    pretrain(data, run, RECIPE)
+    return run
+
+
+def test_features_come_nearer(start):
+    log = read_log(start)
+    assert log[-1]["train_loss"] < 0.9 * log[0]["train_loss"]
+    assert log[-1]["val_loss"] < log[0]["val_loss"]
+    about = json.loads((start / "pretrain.json").read_text(encoding="utf-8"))
+    assert about["photographs"] == 18
+    assert about["distance"] == pytest.approx(log[-1]["val_loss"], rel=1e-4)
+
+
+def test_a_student_begins_with_the_trunk_that_was_pretrained(start, tmp_path):
+    kept, student = read_weights(start), make_student(5, backbone=RECIPE.backbone, weights=str(start)).state_dict()
+    trunk = [name for name in kept if name.startswith("trunk.")]
+    assert trunk
+    assert all(torch.equal(student[name], kept[name]) for name in trunk if "num_batches" not in name)
+    labelled = write_data(tmp_path / "labelled")
+    distil(labelled, tmp_path / "run", replace(STUDENT, weights=str(start)), teacher=None)
+    assert (tmp_path / "run" / "card.json").is_file()
+
+
+def test_the_head_is_left_as_it_was_made(data, tmp_path):
+    pretrain(data, tmp_path / "run", replace(RECIPE, epochs=1))
+    torch.manual_seed(0)
+    kept = read_weights(tmp_path / "run")
+    assert not kept["class_bias"].any()
+    assert float(kept["head.weight"].std()) == pytest.approx(0.02, rel=0.2)
+
+
+def test_a_resumed_pretraining_is_the_one_that_was_not_stopped(data, start, tmp_path, monkeypatch):
+    from geocamnet.train import fit as module
+
+    save = module.KeepLast.on_train_epoch_end
+
+    def stop(self, trainer, fitted):
+        save(self, trainer, fitted)
+        if trainer.current_epoch == 1:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.KeepLast, "on_train_epoch_end", stop)
+        with pytest.raises(RuntimeError, match="killed"):
+            pretrain(data, tmp_path / "run", RECIPE)
+    pretrain(data, tmp_path / "run", RECIPE, resume=True)
+    whole, resumed = read_weights(start), read_weights(tmp_path / "run")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_data_set_without_training_photographs_is_refused(tmp_path):
+    data = write_data(tmp_path / "data", train={}, val={"": 2}, test={"": 2})
+    with pytest.raises(DataError, match="no photograph to train on"):
+        pretrain(data, tmp_path / "run", RECIPE)
+    assert not (tmp_path / "run").exists()
+
+
+def test_strides_that_are_no_multiples_are_refused():
+    with pytest.raises(ModelError, match="whole multiple"):
+        match_features(Student(2, output_stride=32), Teacher("test_resnet", 2), 32, 16)
