@@ -438,6 +438,15 @@ def test_a_photograph_that_is_skipped_is_named_with_its_reason(caplog, tmp_path,
     assert "1 named, 1 skipped" in caplog.text
 
 
+def test_fields_in_both_lights_and_photographs_alone_are_counted(caplog, tmp_path, student_file, paint):
+    for name in ("1_PPL", "1_XPL", "2"):
+        write_image(tmp_path / "photos" / f"{name}.png", paint((40, 60), "oolite"))
+    with caplog.at_level("INFO", logger="geocamnet"):
+        main(["run", str(tmp_path / "photos"), str(tmp_path / "out"), "--model", str(student_file), "--pairs"])
+    assert "2 named, 0 skipped" in caplog.text
+    assert "1 field(s) of several photographs, 1 photograph(s) alone" in caplog.text
+
+
 def test_several_values_follow_one_option():
     _, bound, _ = app.parse_args(["synthesize", "RAW", "--classes", "oolite", "vug", "--seed", "3"])
     assert bound.arguments["settings"].classes == ("oolite", "vug")

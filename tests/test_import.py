@@ -12,7 +12,7 @@ import geocamnet.runtime
 
 # None of these may be loaded by the runtime.
 HEAVY = {"torch", "torchvision", "timm", "lightning", "torchmetrics", "sklearn", "skimage", "matplotlib", "onnx"}
-GROUND = ("errors", "taxonomy", "card", "images", "tiles", "doctor", "runtime")
+GROUND = ("errors", "taxonomy", "card", "lights", "images", "tiles", "doctor", "runtime")
 MODULES = [f"geocamnet.{name}" for name in GROUND] + [
     f"geocamnet.runtime.{one.name}" for one in pkgutil.iter_modules(geocamnet.runtime.__path__)
 ]

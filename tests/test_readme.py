@@ -210,7 +210,8 @@ def workplace(tmp_path, monkeypatch, student_file, paint):
     from geocamnet.images import write_image
 
     (tmp_path / "student.onnx").write_bytes(student_file.read_bytes())
-    write_image(tmp_path / "section.jpg", paint((48, 64), "oolite", "vug"))
+    for name in ("section.jpg", "field_PPL.jpg", "field_XPL.jpg"):
+        write_image(tmp_path / name, paint((48, 64), "oolite", "vug"))
     for number in range(2):
         write_image(tmp_path / "photographs" / f"{number}.png", paint((48, 64), "foam", seed=number))
     monkeypatch.chdir(tmp_path)

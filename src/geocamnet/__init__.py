@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from geocamnet.runtime.heatmap import enhance
     from geocamnet.runtime.huge import predict_huge
     from geocamnet.runtime.model import Model, Prediction, load
+    from geocamnet.runtime.pairs import combine
     from geocamnet.runtime.render import overlay
     from geocamnet.runtime.texture import texture_maps
     from geocamnet.taxonomy import CLASSES
@@ -30,6 +31,7 @@ _HOMES = {
     "ModelError": "geocamnet.errors",
     "Prediction": "geocamnet.runtime.model",
     "SourceError": "geocamnet.errors",
+    "combine": "geocamnet.runtime.pairs",
     "enhance": "geocamnet.runtime.heatmap",
     "load": "geocamnet.runtime.model",
     "overlay": "geocamnet.runtime.render",
@@ -50,6 +52,7 @@ __all__ = [
     "ModelError",
     "Prediction",
     "SourceError",
+    "combine",
     "enhance",
     "load",
     "overlay",

@@ -333,6 +333,7 @@ def run(
     model: Path | None = None,
     um_per_px: float | None = None,
     texture: Annotated[bool, Parameter(negative="--no-texture")] = True,
+    pairs: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Name and map a photograph or a folder of them.
@@ -343,6 +344,7 @@ def run(
         model: model file; the bundled one where none is named.
         um_per_px: micrometres a pixel, for scale bars.
         texture: also measure texture and refine the heatmap with it.
+        pairs: take registered photographs whose names differ in the light alone (a_PPL.jpg, a_XPL.jpg) as one.
         overwrite: do again what is there.
     """
     from geocamnet.runtime.folder import predict_folder
@@ -352,11 +354,21 @@ def run(
     log.info("model: %s (%s)", opened.card.name, opened.path)
     with progress("mapping") as on_progress:
         result = predict_folder(
-            source, out, opened, um_per_px=um_per_px, texture=texture, overwrite=overwrite, on_progress=on_progress
+            source,
+            out,
+            opened,
+            um_per_px=um_per_px,
+            texture=texture,
+            pairs=pairs,
+            overwrite=overwrite,
+            on_progress=on_progress,
         )
     for path, reason in result.skipped[:20]:
         log.warning("skipped %s: %s", path, reason)
     log.info("%s: %d named, %d skipped: predictions.csv, pictures/", out, len(result.rows), len(result.skipped))
+    if pairs:
+        joined = sum(bool(row.joined) for row in result.rows)
+        log.info("%d field(s) of several photographs, %d photograph(s) alone", joined, len(result.rows) - joined)
 
 
 @app.command(sort_key=12)

@@ -15,6 +15,7 @@ from geocamnet.runtime import folder as folder_file
 from geocamnet.runtime.folder import COLUMNS, picture_path, predict_folder
 from geocamnet.runtime.measure import area_percent, texture_entropy
 from geocamnet.runtime.model import load
+from geocamnet.runtime.pairs import combine
 from geocamnet.runtime.render import MAX_PANEL_PX
 
 
@@ -406,3 +407,88 @@ def test_an_unknown_model_error_text_is_kept(source, tmp_path, student):
 
     predict_folder(source, tmp_path / "out", Failing(student))
     assert set(skipped(tmp_path / "out").values()) == {"the network failed"}
+
+
+@pytest.fixture
+def pairs(tmp_path, paint):
+    """A folder of two fields in both lights, and of two photographs alone."""
+    root = tmp_path / "pairs"
+    write_image(root / "1_PPL.png", paint((40, 60), "oolite", "foam"))
+    write_image(root / "1_XPL.png", paint((40, 60), "oolite", "vug"))
+    write_image(root / "well" / "XPL" / "2.png", paint((40, 40), "vug"))
+    write_image(root / "well" / "PPL" / "2.png", paint((40, 40), "vug", "foam"))
+    write_image(root / "3_XPL.png", paint((40, 40), "foam"))
+    write_image(root / "4.png", paint((40, 40), "oolite"))
+    return root
+
+
+FIELDS = {"1_PPL.png": "1_XPL.png", "3_XPL.png": "", "4.png": "", "well/PPL/2.png": "well/XPL/2.png"}
+
+
+def test_the_photographs_of_a_field_are_one_row_and_one_picture(pairs, tmp_path, student):
+    out = tmp_path / "out"
+    told = []
+    predict_folder(pairs, out, student, pairs=True, on_progress=lambda *one: told.append(one))
+    rows = table(out)
+    assert {name: row["joined"] for name, row in rows.items()} == FIELDS
+    assert {path for path in files(out) if path.startswith("pictures")} == {
+        "pictures/1_PPL_png_heatmap.jpg",
+        "pictures/3_XPL_png_heatmap.jpg",
+        "pictures/4_png_heatmap.jpg",
+        "pictures/well/PPL/2_png_heatmap.jpg",
+    }
+    joint = combine([student.predict(read_image(pairs / name)) for name in ("1_PPL.png", "1_XPL.png")])
+    assert rows["1_PPL.png"]["label"] == joint.label == "oolite"
+    assert float(rows["1_PPL.png"]["probability"]) == pytest.approx(joint.top(1)[0][1], rel=1e-4)
+    alone = student.predict(read_image(pairs / "4.png"))
+    assert float(rows["4.png"]["probability"]) == pytest.approx(alone.top(1)[0][1], rel=1e-4)
+    said = summary(out)
+    assert (said["photographs"], said["fields_joined"], said["photographs_alone"]) == (6, 2, 2)
+    assert told[-1] == (4, 4)
+
+
+def test_without_pairs_every_photograph_is_predicted_alone(pairs, tmp_path, student):
+    report = predict_folder(pairs, tmp_path / "out", student)
+    assert len(report.rows) == 6
+    assert {row.joined for row in report.rows} == {""}
+    assert summary(tmp_path / "out")["photographs"] == 6
+
+
+def test_fields_that_were_stopped_are_taken_up_and_not_mixed_with_photographs(pairs, tmp_path, student):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(pairs, out, Counting(student, stop_at=4), pairs=True)  # in the third field
+    assert len(table(out)) == 2
+    again = Counting(student)
+    predict_folder(pairs, out, again, pairs=True)
+    assert again.calls == 3
+    assert {name: row["joined"] for name, row in table(out).items()} == FIELDS
+    with pytest.raises(DataError, match=r"pairs = True.*--overwrite"):
+        predict_folder(pairs, out, student)
+
+
+def test_a_photograph_that_completes_a_field_has_it_done_again(pairs, tmp_path, student, paint):
+    out = tmp_path / "out"
+    predict_folder(pairs, out, student, pairs=True)
+    write_image(pairs / "3_PPL.png", paint((40, 40), "vug"))
+    (pairs / "1_XPL.png").unlink()
+    again = Counting(student)
+    predict_folder(pairs, out, again, pairs=True)
+    assert again.calls == 3
+    rows = table(out)
+    assert (rows["3_PPL.png"]["joined"], rows["1_PPL.png"]["joined"]) == ("3_XPL.png", "")
+    assert "3_XPL.png" not in rows
+    assert not (out / "pictures" / "3_XPL_png_heatmap.jpg").exists()
+    assert (out / "pictures" / "3_PPL_png_heatmap.jpg").is_file()
+
+
+def test_a_field_whose_photographs_do_not_fit_each_other_is_listed(pairs, tmp_path, student, paint):
+    write_image(pairs / "1_XPL.png", paint((40, 50), "vug"))
+    (pairs / "well" / "XPL" / "2.png").write_bytes(b"notes")
+    predict_folder(pairs, tmp_path / "out", student, pairs=True)
+    listed = skipped(tmp_path / "out")
+    assert set(listed) == {"1_PPL.png", "well/PPL/2.png"}
+    assert "one size" in listed["1_PPL.png"]
+    assert "1_XPL.png (50 x 40 px)" in listed["1_PPL.png"]
+    assert "XPL" in listed["well/PPL/2.png"]
+    assert set(table(tmp_path / "out")) == {"3_XPL.png", "4.png"}

@@ -303,6 +303,50 @@ def test_the_photographs_of_a_field_are_judged_together_too(opened, data, run):
     assert model["by_light"]["XPL"]["accuracy"] == 0
 
 
+def test_the_evidence_of_a_field_is_summed_and_not_its_probabilities(opened, data, run):
+    evidence = {10: 3.0, 20: -1.0, 30: -1.0}  # for rows; the mean of the three probabilities is below a half
+
+    def by_grey(image):
+        maps = np.zeros((2, 4, 4))
+        maps[0] = evidence[int(image[0, 0, 0])]
+        odds = np.exp(maps.mean(axis=(1, 2)))
+        return odds / odds.sum(), maps
+
+    opened(card_of(), by_grey)
+    rows = {f"test{number}.png": grey for number, grey in enumerate(evidence)}
+    for name, grey in rows.items():
+        write_image(data / f"images/test-{name[4]}.png", np.full((64, 80, 3), grey, np.uint8))
+    change_rows(
+        data,
+        lambda row: (
+            replace(
+                row, labels=("rows",), section="one", field="view", light="PPL" if row.source == "test0.png" else "XPL"
+            )
+            if row.source in rows
+            else replace(row, split="train")
+        ),
+    )
+    model = evaluate(run, data, baselines=False, localisation=False)["model"]
+    assert model["accuracy"] == pytest.approx(1 / 3)
+    assert model["by_field"] == {"n": 1, "accuracy": 1.0, "balanced_accuracy": 1.0}
+
+
+def test_the_heatmap_of_a_field_is_judged_beside_those_of_its_photographs(opened, data, run):
+    with_masks(data, ["columns", "rows"], (2, 1))
+    rng = np.random.default_rng(2)
+    for row in read_index(data):
+        if row.split != "train":  # the one light shows the rows only, the other the columns
+            image = stripes("columns" if int(row.source[-5]) % 2 else "rows", rng)
+            image[:, slice(0, 48) if int(row.source[-5]) % 2 else slice(48, 80)] = 128
+            write_image(data / row.image, image)
+    assert "model_field" not in evaluate(run, data, baselines=False)["localisation"]["table"]
+    change_rows(data, lambda row: replace(row, field=f"view {int(row.source[-5]) // 2}", section=row.split))
+    table = evaluate(run, data, baselines=False)["localisation"]["table"]
+    assert table["model_field"]["pixel_ap"] > table["model"]["pixel_ap"] + 0.02
+    assert table["model_field"]["miou"] > table["model"]["miou"] + 0.1
+    assert table["model_field"]["per_class"]["rows"]["n"] == table["model"]["per_class"]["rows"]["n"] == 6
+
+
 def test_several_labels_are_judged_with_thresholds_from_validation(opened, data, run):
     opened(card_of(labels="multi"))
     change_rows(data, lambda row: replace(row, labels=CLASSES) if row.source[-5] == "0" else row)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from geocamnet.errors import DataError
-from geocamnet.train.filenames import light_of, light_of_folder, prefix_of, split_of
+from geocamnet.train.filenames import prefix_of, split_of
 from geocamnet.train.recipes import PrepareRecipe
 from geocamnet.train.sources import find_photographs
 
@@ -288,32 +288,7 @@ def test_a_regular_expression_that_cant_work_is_an_error(tmp_path, regex, told):
         find(folder_of(tmp_path, "vug/S1.jpg"), section_regex=regex)
 
 
-@pytest.mark.parametrize(
-    ("name", "light", "rest"),
-    [
-        ("oolite_003_PPL", "PPL", "oolite_003"),
-        ("ppl.3", "PPL", "3"),
-        ("a plane-polarised light 2", "PPL", "a 2"),
-        ("a_crossed", "XPL", "a"),
-        ("a_CPL", "XPL", "a"),
-        ("样品3单偏光", "PPL", "样品3"),
-        ("正交光_3", "XPL", "3"),
-        ("3_反射光", "R", "3"),
-        ("reflected-7", "R", "7"),
-        ("apply_explain", "", "apply_explain"),
-        ("cross-section_3", "", "cross-section_3"),
-        ("a_PPL_XPL", "", "a_PPL_XPL"),
-    ],
-)
-def test_the_light_is_told_by_whole_words_only(name, light, rest):
-    assert light_of(name) == (light, rest)
-
-
-def test_folders_of_lights_and_splits_are_told_from_folders_of_classes():
-    assert light_of_folder("R") == ("R", "")
-    assert light_of_folder("XPL-1223") == ("XPL", "")
-    assert light_of_folder("oolite PPL") == ("PPL", "oolite")
-    assert light_of_folder("reef") == ("", "reef")
+def test_folders_of_splits_are_told_from_folders_of_classes():
     assert [split_of(name) for name in ("Train", "valid", "测试", "training data")] == ["train", "val", "test", ""]
     assert [prefix_of(stem) for stem in ("0012", "样品_3", "img")] == ["", "样品", "img"]
 

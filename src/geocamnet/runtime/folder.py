@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from geocamnet import __version__
 from geocamnet.errors import DataError, ModelError
-from geocamnet.images import RgbImage, list_images, read_image, write_image, written_aside
+from geocamnet.images import RgbImage, list_images, write_image, written_aside
 from geocamnet.runtime.heatmap import enhance
 from geocamnet.runtime.measure import area_percent, texture_entropy
 from geocamnet.runtime.model import NOT_SURE, Model
+from geocamnet.runtime.pairs import find_fields, predict_field
 from geocamnet.runtime.render import MAX_PANEL_PX, draw_scale_bar, overlay, side_by_side
 
 THRESHOLD = 0.5  # heat at or above it counts as covered in area_percent
@@ -39,7 +40,8 @@ class FolderRow:
     """One line of ``predictions.csv``.
 
     Attributes:
-        image: path below the source, with ``/``.
+        image: path below the source, with ``/``; of a field the photograph shown, PPL where there is one.
+        joined: the other photographs of the field, predicted together with it, joined by ``|``; empty for none.
         label: class named; several joined by ``|`` where the model may name several; "not sure" for none.
         most_probable: the class with the highest probability, named or not; its heatmap is the one drawn.
         probability: of ``most_probable``, 0 to 1.
@@ -48,10 +50,11 @@ class FolderRow:
         texture_entropy: mean GLCM entropy of the photograph, None without texture.
         width_px, height_px: of the photograph.
         um_per_px: micrometres a pixel, None where unknown.
-        elapsed_ms: of the network.
+        elapsed_ms: of the network, all photographs of the field together.
     """
 
     image: str
+    joined: str
     label: str
     most_probable: str
     probability: float
@@ -68,8 +71,21 @@ class FolderRow:
 
 
 COLUMNS = tuple(one.name for one in fields(FolderRow))
-_TEXT = frozenset({"image", "label", "most_probable", "second", "third"})
+_TEXT = frozenset({"image", "joined", "label", "most_probable", "second", "third"})
 _WHOLE = frozenset({"width_px", "height_px"})
+
+
+@dataclass(frozen=True)
+class _Field:
+    """Photographs predicted as one, most often a single one; it is called by the first of them."""
+
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    picture: Path
+
+    @property
+    def joined(self) -> str:
+        return "|".join(self.names[1:])
 
 
 @dataclass(frozen=True)
@@ -78,8 +94,8 @@ class FolderReport:
 
     Attributes:
         rows: the whole table, photographs of earlier calls included.
-        skipped: photographs that could not be predicted, with the reason.
-        counts: photographs per label, the most frequent first; "not sure" is one of them.
+        skipped: photographs that could not be predicted, with the reason; a field counts as its first photograph.
+        counts: rows per label, the most frequent first; "not sure" is one of them.
         out: the folder written.
     """
 
@@ -96,6 +112,7 @@ def predict_folder(
     *,
     um_per_px: float | None = None,
     texture: bool = True,
+    pairs: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> FolderReport:
@@ -114,8 +131,12 @@ def predict_folder(
         um_per_px: micrometres a pixel of the photographs: draws a scale bar, and scales for a model whose card states
             its own (none that `distil` makes does so yet).
         texture: refine the heatmap with texture, and measure it.
+        pairs: photographs whose paths differ in the light alone (``a_PPL.jpg``, ``a_XPL.jpg``; see
+            `pairs.find_fields`) are one field: one row, one picture (of PPL), the evidence of all of them
+            (`pairs.combine`). They must be registered. All others are predicted alone.
         overwrite: begin anew, whatever ``out`` holds of an earlier call.
-        on_progress: called with (photographs done, photographs) at the start and after each.
+        on_progress: called with (fields done, fields) at the start and after each; without ``pairs`` every photograph
+            is a field.
 
     Raises:
         DataError: no photograph, ``out`` can't be written, or it holds results of another model, other options or
@@ -131,31 +152,31 @@ def predict_folder(
         "model_sha256": model.sha256,
         "um_per_px": um_per_px,
         "texture": texture,
+        "pairs": pairs,
         "threshold": THRESHOLD,
     }
-    pictures = {_name(path, root): picture_path(out, path.relative_to(root)) for path in photographs}
-    rows = _take_up(out, settings, pictures, overwrite)
+    fields = _fields(photographs, root, out, pairs)
+    rows = _take_up(out, settings, fields, overwrite)
     done = {row.image for row in rows}
     skipped: list[tuple[Path, str]] = []
     _write_summary(out, settings, rows, skipped, finished=False)
     with _append(out / _TABLE) as table, _begin(out / _SKIPPED, ("image", "reason")) as skipped_table:
-        todo = [path for path in photographs if _name(path, root) not in done]
-        before = len(photographs) - len(todo)
+        todo = [field for field in fields if field.names[0] not in done]
+        before = len(fields) - len(todo)
         if on_progress is not None:
-            on_progress(before, len(photographs))
-        for position, path in enumerate(todo, start=before + 1):
-            name = _name(path, root)
+            on_progress(before, len(fields))
+        for position, field in enumerate(todo, start=before + 1):
             try:
-                row, picture = _predict_one(path, name, model, um_per_px, texture)
+                row, picture = _predict_one(field, model, um_per_px, texture)
             except (DataError, ModelError) as error:
-                skipped.append((path, str(error)))
-                _write_row(skipped_table, (name, _text(str(error))))
+                skipped.append((field.paths[0], str(error)))
+                _write_row(skipped_table, (field.names[0], _text(str(error))))
             else:
-                write_image(pictures[name], picture, quality=90)
+                write_image(field.picture, picture, quality=90)
                 _write_row(table, [_format(getattr(row, column)) for column in COLUMNS])
                 rows.append(row)
             if on_progress is not None:
-                on_progress(position, len(photographs))
+                on_progress(position, len(fields))
     _write_summary(out, settings, rows, skipped, finished=True)
     return FolderReport(tuple(rows), tuple(skipped), _counts(rows), out)
 
@@ -174,18 +195,24 @@ def picture_path(out: Path, image: Path) -> Path:
     return out / _PICTURES / image.parent / (stem + _ENDING)
 
 
-def _predict_one(
-    path: Path, name: str, model: Model, um_per_px: float | None, texture: bool
-) -> tuple[FolderRow, RgbImage]:
-    image = read_image(path)
-    prediction = model.predict(image, um_per_px=um_per_px)
+def _fields(photographs: list[Path], root: Path, out: Path, pairs: bool) -> list[_Field]:
+    path_of = {_name(path, root): path for path in photographs}
+    return [
+        _Field(names, tuple(path_of[name] for name in names), picture_path(out, path_of[names[0]].relative_to(root)))
+        for names in (find_fields(list(path_of)) if pairs else [(name,) for name in path_of])
+    ]
+
+
+def _predict_one(field: _Field, model: Model, um_per_px: float | None, texture: bool) -> tuple[FolderRow, RgbImage]:
+    image, prediction = predict_field(field.paths, model, um_per_px=um_per_px)
     heatmap = prediction.heatmap()
     enhanced = enhance(heatmap, image, texture=model.card.texture) if texture else None
     first, probability = prediction.top(1)[0]
     second, third = [*prediction.top(3)[1:], ("", None), ("", None)][:2]
     label = "|".join(prediction.labels) or NOT_SURE
     row = FolderRow(
-        image=name,
+        image=field.names[0],
+        joined=field.joined,
         label=label,
         most_probable=first,
         probability=probability,
@@ -204,7 +231,8 @@ def _predict_one(
     said = " + ".join(titles[one] for one in prediction.labels) or f"Not sure; perhaps {titles[first]}"
     if enhanced is None:
         return row, _two_panels(image, heatmap, um_per_px)
-    title = f"{said} ({probability:.0%})"
+    together = f", {len(field.names)} photographs together" if field.joined else ""
+    title = f"{said} ({probability:.0%}{together})"
     return row, side_by_side(image, heatmap, enhanced, title=title, um_per_px=um_per_px)
 
 
@@ -236,9 +264,15 @@ def _find_photographs(source: Path, out: Path) -> tuple[Path, list[Path]]:
     return source, found
 
 
-def _take_up(out: Path, settings: dict[str, Any], pictures: dict[str, Path], overwrite: bool) -> list[FolderRow]:
+def _take_up(out: Path, settings: dict[str, Any], fields: list[_Field], overwrite: bool) -> list[FolderRow]:
     """Return the rows of an earlier call that still hold, the table on disk holding just these."""
     table, summary = out / _TABLE, out / _SUMMARY
+    field_of = {name: field for field in fields for name in field.names}
+
+    def holds(row: FolderRow) -> bool:
+        field = field_of.get(row.image)  # None for a photograph that is gone from the source
+        return field is None or ((row.image, row.joined) == (field.names[0], field.joined) and field.picture.is_file())
+
     try:
         if overwrite:
             _remove_results(out)
@@ -251,9 +285,14 @@ def _take_up(out: Path, settings: dict[str, Any], pictures: dict[str, Path], ove
             )
         _check_same_settings(summary, settings)
         rows, torn = _read_table(table)
-        kept = [row for row in rows if row.image not in pictures or pictures[row.image].is_file()]
-        if torn or len(kept) < len(rows):
+        kept: list[FolderRow] = []
+        gone: list[FolderRow] = []
+        for row in rows:
+            (kept if holds(row) else gone).append(row)
+        if torn or gone:
             _write_table(table, kept)
+        for row in gone:  # its photograph may have become part of a field of another name
+            picture_path(out, Path(row.image)).unlink(missing_ok=True)
         return kept
     except OSError as error:
         raise DataError(_cannot_write(out, error)) from error
@@ -345,9 +384,12 @@ def _write_row(stream: TextIO, values: Iterable[str]) -> None:
 def _write_summary(
     out: Path, settings: dict[str, Any], rows: list[FolderRow], skipped: list[tuple[Path, str]], *, finished: bool
 ) -> None:
+    joined = [row for row in rows if row.joined]
     summary = {
         "finished": finished,
-        "photographs": len(rows),
+        "photographs": len(rows) + sum(1 + row.joined.count("|") for row in joined),
+        "fields_joined": len(joined),
+        "photographs_alone": len(rows) - len(joined),
         "skipped": len(skipped),
         "counts": _counts(rows),
         "settings": settings,

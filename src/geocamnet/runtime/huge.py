@@ -14,7 +14,7 @@ from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import RgbImage, read_image
 from geocamnet.runtime.heatmap import resize_heatmap
-from geocamnet.runtime.model import Model, Prediction, check_image, scale_to_card
+from geocamnet.runtime.model import Model, Prediction, check_image, probabilities_of, scale_to_card
 from geocamnet.tiles import Blender, Tile, tile_grid
 
 FloatArray = NDArray[np.float32]
@@ -155,8 +155,4 @@ def _probabilities(class_maps: FloatArray, covered_hw: tuple[float, float], card
     )
     # The share of cell (y, x) that is photograph is rows[y] * columns[x].
     mean = np.stack([rows @ one.astype(np.float64) @ columns for one in class_maps]) / (rows.sum() * columns.sum())
-    logits = (mean + np.asarray(card.class_bias)) / card.temperature
-    if card.labels == "multi":
-        return np.asarray(0.5 * (1 + np.tanh(logits / 2)), dtype=np.float32)  # the sigmoid, without overflow
-    powers = np.exp(logits - logits.max())
-    return np.asarray(powers / powers.sum(), dtype=np.float32)
+    return probabilities_of(mean + np.asarray(card.class_bias), card)

@@ -240,6 +240,15 @@ def bundled_student() -> Path:
     return file
 
 
+def probabilities_of(logits: NDArray[np.floating[Any]], card: ModelCard) -> FloatArray:
+    """Return what the network makes of logits z (C,): ``softmax(z / T)``, or a sigmoid each, float32 (C,)."""
+    scaled = np.asarray(logits, np.float64) / card.temperature
+    if card.labels == "multi":
+        return np.asarray(0.5 * (1 + np.tanh(scaled / 2)), dtype=np.float32)  # the sigmoid, without overflow
+    powers = np.exp(scaled - scaled.max())
+    return np.asarray(powers / powers.sum(), dtype=np.float32)
+
+
 def check_image(image: object) -> None:
     """Check that ``image`` is RGB uint8 (H, W, 3) with at least one pixel.
 

@@ -18,6 +18,7 @@ from geocamnet import __version__
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import read_image, written_aside
+from geocamnet.runtime.model import probabilities_of, scale_to_card
 from geocamnet.train.baselines import features_of, forest_on_features, majority
 from geocamnet.train.caveats import caveats_of, sections_known_of
 from geocamnet.train.gallery import write_gallery
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 TURNED_PHOTOGRAPHS = 12  # eight predictions each
 
 Progress = Callable[[str, int, int], None]
+JoinField = Callable[[list[int]], NDArray[np.floating[Any]]]
 Ints = NDArray[np.int64]
 
 
@@ -91,8 +93,6 @@ def evaluate(
     chosen, excluded = _rows_to_judge(rows, split, card)
 
     def read_row(row: IndexRow) -> NDArray[np.uint8]:
-        from geocamnet.runtime.model import scale_to_card
-
         return scale_to_card(read_image(data / row.image), card, row.um_per_px)
 
     said = _answer(predict, chosen, card, read_row, lambda done, of: tell("predicting", done, of))
@@ -115,7 +115,8 @@ def evaluate(
     if card.labels == "multi":
         thresholds = _validated_thresholds(predict, rows, card, read_row)
     judge = _Judge(said.rows, targets, card.class_names, thresholds)
-    figures["model"] = judge.of(said.probabilities) | judge.abstention(said.probabilities, card.abstain_below)
+    model = judge.of(said.probabilities, by_field=lambda group: probabilities_of(said.logits[group].mean(0), card))
+    figures["model"] = model | judge.abstention(said.probabilities, card.abstain_below)
     if baselines:
         figures["baselines"] = _baselines(judge, rows, card, read_row, {} if measured is None else measured, tell)
     if localisation:
@@ -156,11 +157,16 @@ class _Said:
 
     rows: list[IndexRow] = field(default_factory=list)
     answers: list[NDArray[np.float64]] = field(default_factory=list)
+    evidence: list[NDArray[np.float64]] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
         return np.stack(self.answers)
+
+    @property
+    def logits(self) -> NDArray[np.float64]:
+        return np.stack(self.evidence)
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,14 @@ class _Judge:
     class_names: Sequence[str]
     thresholds: NDArray[np.float64] | None
 
-    def of(self, probabilities: NDArray[np.float64]) -> dict[str, Any]:
+    def of(self, probabilities: NDArray[np.float64], *, by_field: JoinField | None = None) -> dict[str, Any]:
+        """Return the figures of (N, C) probabilities.
+
+        Args:
+            probabilities: of all photographs.
+            by_field: from the positions of a field's photographs to their joint probabilities (C,); the mean of their
+                probabilities without, as for baselines, which have no logits.
+        """
         figures = classification_metrics(probabilities, self.targets, self.class_names, thresholds=self.thresholds)
         if self.targets.ndim == 2:
             return figures
@@ -183,15 +196,18 @@ class _Judge:
         if len(lights) > 1:
             figures["by_light"] = {
                 light or "unknown": self._brief(
-                    probabilities, [[i] for i, row in enumerate(self.rows) if row.light == light]
+                    [[i] for i, row in enumerate(self.rows) if row.light == light],
+                    lambda group: probabilities[group[0]],
                 )
                 for light in sorted(lights)
             }
         fields: dict[tuple[str, str], list[int]] = {}
         for i, row in enumerate(self.rows):
             fields.setdefault((row.section, row.field) if row.field else ("", row.image), []).append(i)
-        if len(fields) < len(self.rows):  # the probabilities of a field's photographs (PPL, XPL) averaged
-            figures["by_field"] = self._brief(probabilities, list(fields.values()))
+        if len(fields) < len(self.rows):  # PPL and XPL of one view as one answer
+            figures["by_field"] = self._brief(
+                list(fields.values()), by_field or (lambda group: probabilities[group].mean(0))
+            )
         return figures
 
     def abstention(self, probabilities: NDArray[np.float64], abstain_below: float) -> dict[str, Any]:
@@ -211,10 +227,9 @@ class _Judge:
             "coverage_accuracy": coverage_accuracy(probabilities, self.targets),
         }
 
-    def _brief(self, probabilities: NDArray[np.float64], groups: Sequence[Sequence[int]]) -> dict[str, Any]:
-        mean = np.stack([probabilities[group].mean(0) for group in groups])
+    def _brief(self, groups: Sequence[list[int]], join: JoinField) -> dict[str, Any]:
         truth = self.targets[[group[0] for group in groups]]
-        figures = classification_metrics(mean, truth, self.class_names)
+        figures = classification_metrics(np.stack([join(group) for group in groups]), truth, self.class_names)
         return {name: figures[name] for name in ("n", "accuracy", "balanced_accuracy")}
 
 
@@ -256,7 +271,7 @@ def _answer(
     said = _Said()
     for done, row in enumerate(rows, start=1):
         try:
-            probabilities = np.asarray(predict(read_row(row))[0], np.float64)
+            probabilities, class_maps = (np.asarray(one, np.float64) for one in predict(read_row(row)))
         except DataError as error:
             log.warning("Left out: %s", error)
             said.skipped.append({"image": row.image, "why": str(error)})
@@ -265,6 +280,7 @@ def _answer(
             raise DataError(f"The model answered {probabilities.shape} for {len(card.classes)} classes.")
         said.rows.append(row)
         said.answers.append(probabilities)
+        said.evidence.append(class_maps.mean(axis=(1, 2)) + np.asarray(card.class_bias))
         tell(done, len(rows))
     if not said.rows:
         raise DataError(f"None of {len(rows)} photographs can be read. The first: {said.skipped[0]['why']}")

@@ -10,7 +10,6 @@ from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import written_aside
 
 SPLITS = ("train", "val", "test")
-LIGHTS = ("PPL", "XPL", "R")
 
 
 @dataclass(frozen=True)

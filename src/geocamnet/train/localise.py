@@ -32,11 +32,13 @@ class Sample:
         mask: uint8 (H, W): position of the class + 1; 0 is not scored (scale bar, unlabelled); 255 is scored
             but none of the model's classes.
         labels: positions of the classes to look for in it.
+        registered: further photographs of the same field, in other light, pixel on pixel.
     """
 
     image: NDArray[np.uint8]
     mask: NDArray[np.uint8]
     labels: tuple[int, ...]
+    registered: tuple[NDArray[np.uint8], ...] = ()
 
 
 # (C, h, w), or only the classes of ``sample.labels``, each (h, w)

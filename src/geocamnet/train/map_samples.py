@@ -42,8 +42,9 @@ def judge_heatmaps(
     """Return the localisation table of a model on a data set's masks, or on mosaics of its photographs.
 
     Methods beside the heatmaps as shipped (``model``): ``model_texture``, refined with texture; where a photograph
-    has one label ``model_softmax``, ``softmax_c (M_c + b_c) / T`` in every cell; ``untrained``, the network before
-    training, stretched to [0, 1] for each map (which favours it).
+    has one label ``model_softmax``, ``softmax_c (M_c + b_c) / T`` in every cell; where masks lie on fields of several
+    photographs (PPL, XPL) ``model_field``, the heatmap of their evidence summed (`runtime.pairs.combine`);
+    ``untrained``, the network before training, stretched to [0, 1] for each map (which favours it).
 
     Args:
         predict, card: the model.
@@ -65,9 +66,13 @@ def judge_heatmaps(
     methods = _methods(predict, card, untrained)
     shipped = methods.pop("model")
     if masked_val and masked_test:
-        val = mask_samples(data, masked_val, names, read_row=read_row)
-        test = mask_samples(data, masked_test, names, read_row=read_row)
+        others = _others_of_field([*rows_val, *rows_test])
+        if not any(others[row.image] for row in (*masked_val, *masked_test)):
+            methods.pop("model_field")
+        val = mask_samples(data, masked_val, names, read_row=read_row, others=others)
+        test = mask_samples(data, masked_test, names, read_row=read_row, others=others)
         return {"kind": "masks", **localise(val, test, shipped, names, others=methods)}
+    methods.pop("model_field")
     by_class = [_by_class(rows, names) for rows in (rows_val, rows_test)]
     common = sorted(c for c in by_class[0] if c in by_class[1])
     if len(common) < 2:
@@ -90,12 +95,18 @@ def judge_heatmaps(
 
 
 def mask_samples(
-    data: Path, rows: Sequence[IndexRow], class_names: Sequence[str], *, read_row: ReadRow
+    data: Path,
+    rows: Sequence[IndexRow],
+    class_names: Sequence[str],
+    *,
+    read_row: ReadRow,
+    others: Mapping[str, Sequence[IndexRow]] | None = None,
 ) -> Iterator[Sample]:
     """Yield the photographs of ``rows`` with their masks, mask values translated to the model's classes.
 
     ``masks.json`` beside the masks says what the values mean. A class that the model does not know becomes
-    "scored, but none of the model's"; 0 stays "not scored".
+    "scored, but none of the model's"; 0 stays "not scored". ``others`` names the other photographs of a row's field,
+    by its image.
 
     Raises:
         DataError: no masks.json, a value it does not name, a mask that does not fit its photograph.
@@ -115,14 +126,14 @@ def mask_samples(
                 f"{row.width_px} x {row.height_px} px."
             )
         try:
-            image = read_row(row)
+            image, *registered = [read_row(one) for one in (row, *(others or {}).get(row.image, ()))]
         except DataError as error:
             log.warning("Left out of the judging of heatmaps: %s", error)
             continue
         if image.shape[:2] != mask.shape:  # the photograph was brought to the model's um_per_px
             mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         present = (int(value) - 1 for value in np.unique(mask) if value not in (0, OTHER))
-        yield Sample(image, mask, tuple(present))
+        yield Sample(image, mask, tuple(present), tuple(registered))
 
 
 def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> dict[str, HeatmapOf]:
@@ -151,6 +162,10 @@ def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> di
         weights = np.exp(logits - logits.max(axis=0))
         return placed(np.asarray(weights / weights.sum(axis=0), np.float32), sample)
 
+    def of_field(sample: Sample) -> Mapping[int, Heatmap]:
+        maps = [class_maps(sample), *(np.asarray(predict(one)[1], np.float32) for one in sample.registered)]
+        return placed(scale_maps(np.mean(maps, axis=0, dtype=np.float32), card), sample)
+
     def stretched(sample: Sample) -> Mapping[int, Heatmap]:
         assert untrained is not None
         maps = np.asarray(untrained(sample.image)[1], np.float32)
@@ -160,6 +175,7 @@ def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> di
     methods: dict[str, HeatmapOf] = {"model": shipped, "model_texture": with_texture}
     if card.labels == "single":
         methods["model_softmax"] = softmax
+    methods["model_field"] = of_field
     if untrained is not None:
         methods["untrained"] = stretched
     return methods
@@ -169,6 +185,18 @@ def _with_mask(rows: Sequence[IndexRow]) -> list[IndexRow]:
     masked = [row for row in rows if row.mask]
     step = max(1.0, len(masked) / MOST_MASKS)
     return [masked[int(i * step)] for i in range(min(len(masked), MOST_MASKS))]
+
+
+def _others_of_field(rows: Sequence[IndexRow]) -> dict[str, list[IndexRow]]:
+    """Return for each image the other photographs of its field that are of its size, as registered ones are."""
+
+    def view(row: IndexRow) -> tuple[object, ...]:
+        return row.section, row.field, row.width_px, row.height_px, row.um_per_px
+
+    fields: dict[tuple[object, ...], list[IndexRow]] = {}
+    for row in rows:
+        fields.setdefault(view(row), []).append(row)
+    return {row.image: [one for one in fields[view(row)] if row.field and one.image != row.image] for row in rows}
 
 
 def _by_class(rows: Sequence[IndexRow], class_names: Sequence[str]) -> dict[int, list[IndexRow]]:

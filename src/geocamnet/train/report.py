@@ -38,6 +38,7 @@ TITLES = {
     "random_forest": "Random forest (texture, grey, colour)",
     "model_texture": "The model, refined with texture",
     "model_softmax": "The model, softmax in every cell",
+    "model_field": "The model, all photographs of the field",
     "untrained": "The network before training",
     "grey": "Grey level",
     "inverse_grey": "Inverse grey level",

@@ -14,8 +14,9 @@ from unicodedata import normalize
 
 from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import IMAGE_SUFFIXES, list_images
+from geocamnet.lights import light_of, light_of_folder, light_of_path, view_of
 from geocamnet.taxonomy import CLASSES, canonical_name, find_class
-from geocamnet.train.filenames import light_of, light_of_folder, prefix_of, split_of
+from geocamnet.train.filenames import prefix_of, split_of
 from geocamnet.train.manifest import read_manifest
 from geocamnet.train.recipes import PrepareRecipe
 
@@ -264,10 +265,8 @@ def _read_by_prefix(found: Sequence[str], layout: str) -> _Reading | None:
             skipped.append((path, "no class in front of the number in its name"))
             continue
         folders = PurePosixPath(path).parts[:-1]
-        lights = {light_of(stem)[0], *(light_of_folder(name)[0] for name in folders)} - {""}
         split = next((split_of(name) for name in folders if split_of(name)), "")
-        light = lights.pop() if len(lights) == 1 else ""
-        photographs.append(RawPhotograph(path, (label,), light=light, split=split))
+        photographs.append(RawPhotograph(path, (label,), light=light_of_path(path), split=split))
         spelt.add((prefix, label))
     if not photographs:
         raise DataError(f"No file name begins with a class; the first: {found[0]}. Write a manifest instead.")
@@ -322,7 +321,7 @@ def _with_fields(photographs: Sequence[RawPhotograph]) -> tuple[list[RawPhotogra
         if one.field:
             sections_of[one.field].add(one.section)
         elif one.light:
-            lights_of[_view(one.path)].add(one.light)
+            lights_of[view_of(one.path)].add(one.light)
     ambiguous = {field for field, sections in sections_of.items() if len(sections) > 1}
     if ambiguous:
         notes.append("Fields are numbered anew in each section: their names are completed by the section's.")
@@ -331,7 +330,7 @@ def _with_fields(photographs: Sequence[RawPhotograph]) -> tuple[list[RawPhotogra
         if one.field:
             field = f"{one.section or one.path}/{one.field}" if one.field in ambiguous else one.field
         else:
-            view = _view(one.path)
+            view = view_of(one.path)
             field = view if one.light and len(lights_of[view]) > 1 else one.path
         done.append(replace(one, field=field))
     members = Counter(one.field for one in done)
@@ -339,13 +338,6 @@ def _with_fields(photographs: Sequence[RawPhotograph]) -> tuple[list[RawPhotogra
     if pairs:
         notes.append(f"{pairs} view(s) have several photographs (such as PPL and XPL), which stay together.")
     return done, notes
-
-
-def _view(path: str) -> str:
-    # The path without what tells the light: "PPL/oolite/a1.jpg" and "XPL/oolite/a1.jpg" give "oolite/a1".
-    *folders, name = PurePosixPath(path).parts
-    kept = ["" if folder.strip().upper() == "R" else light_of(folder)[1] for folder in folders]
-    return "/".join(part for part in (*kept, light_of(PurePosixPath(name).stem)[1]) if part)
 
 
 def _checked(label: str, path: str) -> str:
