@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test base-test lint real results bench docs clean help
+.PHONY: demo test base-test lint real sandstone results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -38,6 +38,9 @@ lint: $(STAMP)   ## ruff, mypy, import-linter
 
 real: $(STAMP)   ## the whole pipeline on the real photographs of ../shared/data: results/carbonate-lithology.json
 	@$(BIN)/python experiments/carbonate_lithology.py
+
+sandstone: $(STAMP) ## heatmaps against an expert's masks, of ../shared/data: results/sandstone-masks.json
+	@$(BIN)/python experiments/sandstone_masks.py
 
 results: demo real ## every committed figure again, and the README's tables from them
 	@mkdir -p results && cp out/demo/demo.json results/demo.json

@@ -12,12 +12,11 @@ import logging
 import shutil
 import sys
 import time
-import tomllib
-from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common import FIGURES, HEAT, ROOT, add, once, read_recipe, settings
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.errors import GeocamnetError
@@ -29,7 +28,7 @@ from geocamnet.train.export import export
 from geocamnet.train.index import read_index
 from geocamnet.train.predictor import network_predictor
 from geocamnet.train.prepare import prepare
-from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, PrepareRecipe, SynthesizeRecipe, TrainRecipe
+from geocamnet.train.recipes import CamRecipe, DistilRecipe, PrepareRecipe, SynthesizeRecipe, TrainRecipe
 from geocamnet.train.report import write_report
 from geocamnet.train.runs import build_network, read_card, write_json
 from geocamnet.train.synthetic import synthesize
@@ -37,13 +36,10 @@ from geocamnet.train.training import distil, train
 
 log = logging.getLogger("geocamnet")
 
-ROOT = Path(__file__).parents[1]
 RAW = ROOT.parent / "shared" / "data" / "carbonate-lithology"
 OUT = ROOT / "out" / "real"
 RESULT = ROOT / "results" / "carbonate-lithology.json"
 SEEDS = (0, 1, 2)
-FIGURES = ("accuracy", "balanced_accuracy", "macro_f1")
-HEAT = ("miou", "pixel_ap", "energy", "pointing")
 CAVEATS = (
     "No thin-section ids are known: photographs of one section may lie in train and test, so every figure may flatter.",
     "Labels are per depth interval, not per texture; some are noisy.",
@@ -61,7 +57,7 @@ def main() -> None:
     if not RAW.is_dir():
         sys.exit(f"{RAW}: the photographs are not there; this result needs them.")
     began = time.monotonic()
-    recipe, drawing = (read_recipe(name) for name in ("carbonate-lithology", "drawn"))
+    recipe, drawing = (read_recipe(ROOT / "recipes" / f"{name}.toml") for name in ("carbonate-lithology", "drawn"))
     data, drawn = OUT / "data", OUT / "drawn"
     prepare(RAW, data, settings(PrepareRecipe, recipe["prepare"]))
 
@@ -103,14 +99,6 @@ def main() -> None:
     log.info("%s: written", RESULT)
 
 
-def once(run: Path, fit: Callable[..., Any]) -> None:
-    """Fit a run that is not there, go on with one that was stopped, leave a finished one alone."""
-    if (run / "card.json").is_file():
-        log.info("%s: finished before", run)
-        return
-    fit(run, resume=(run / "recipe.toml").is_file())
-
-
 def judge(data: Path, teacher: Path) -> dict[str, Any]:
     """Judge teacher, students and baselines on the test photographs; the only look at them."""
     names: dict[str, dict[str, list[float]]] = {}
@@ -147,29 +135,6 @@ def judge(data: Path, teacher: Path) -> dict[str, Any]:
         "caveats": list(CAVEATS),
         "version": __version__,
     }
-
-
-def add(table: dict[str, dict[str, list[float]]], who: str, row: dict[str, Any], keys: tuple[str, ...]) -> None:
-    """Append a row's figures to the lists of one who was judged, a value per seed."""
-    for key in keys:
-        if row.get(key) is not None:
-            table.setdefault(who, {}).setdefault(key, []).append(round(float(row[key]), 4))
-
-
-def read_recipe(name: str) -> dict[str, Any]:
-    """Read one of the recipes of this repository."""
-    return tomllib.loads((ROOT / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
-
-
-def settings(kind: Any, table: dict[str, Any]) -> Any:
-    """Make a recipe of a table of the TOML file."""
-    known = {one.name for one in fields(kind)}
-    if unknown := set(table) - known:
-        sys.exit(f"Unknown settings of {kind.__name__}: {', '.join(sorted(unknown))}")
-    values = dict(table)
-    if "augment" in values:
-        values["augment"] = AugmentRecipe(**values["augment"])
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 if __name__ == "__main__":
