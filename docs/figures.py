@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 REAL, DRAWN = "results/carbonate-lithology.json", "results/demo.json"
+MASKS = "results/sandstone-masks.json"
 
 WHO = {
     "teacher": "teacher",
@@ -55,6 +56,8 @@ def figures(root: Path = ROOT) -> str:
     real, drawn = _read(root / REAL), _read(root / DRAWN)
     parts = ["### Real photographs", "", *(_real(real) if real else _missing(REAL, "make real"))]
     parts += ["", "### Drawn thin sections", "", *(_drawn(drawn) if drawn else _missing(DRAWN, "make demo"))]
+    if masks := _read(root / MASKS):
+        parts += ["", "### Sandstone with an expert's masks", "", *_masked(masks)]
     return "\n".join(parts)
 
 
@@ -105,6 +108,29 @@ def _real(result: Mapping[str, Any]) -> list[str]:
         *_tables(result, where, result.get("area_share")),
         *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result.get("caveats", [])]),
     ]
+
+
+def _masked(result: Mapping[str, Any]) -> list[str]:
+    about = (
+        f"`make sandstone`: {result['data']}, {len(result['classes'])} minerals, {result['n_test']} windows of "
+        f"{len(result['folds'])} thin sections, each judged by networks that never saw its section: mean (lowest to "
+        f"highest) over the sections. {_networks(result)}"
+    )
+    both = _table("names, by light", result["names_by_light"], _by_light(WHO), NAME_FIGURES)
+    where = "an expert's masks, inside the labelled grains"
+    return [
+        about,
+        "",
+        *_tables(result, where, result.get("area_share")),
+        "",
+        *both,
+        *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
+    ]
+
+
+def _by_light(who: Mapping[str, str]) -> dict[str, str]:
+    lights = {"PPL": "PPL", "XPL": "XPL", "field": "PPL and XPL together"}
+    return {f"{name}_{light}": f"{title}, {told}" for name, title in who.items() for light, told in lights.items()}
 
 
 def _drawn(result: Mapping[str, Any]) -> list[str]:

@@ -172,6 +172,31 @@ def test_figures_keep_real_and_drawn_apart_and_show_baselines_and_caveats(tmp_pa
     assert "Not measured yet" not in real
 
 
+def test_figures_of_masks_name_both_lights_and_what_is_wrong_with_them(tmp_path):
+    assert "masks" not in figures.figures(tmp_path)
+    names = {who: {"accuracy": [0.5, 0.6], "balanced_accuracy": [0.4, 0.5]} for who in figures.WHO}
+    result = {
+        "data": "sandstone-masks (real)",
+        "classes": ["feldspar", "quartz"],
+        "folds": [{}, {}],
+        "n_test": 96,
+        "parameters": 575_000,
+        "teacher": {"architecture": "resnet18", "parameters": 11_000_000},
+        "names": names,
+        "names_by_light": {"student_PPL": names["student"], "student_field": names["student"]},
+        "heatmaps": {"student": {"energy": [0.5, 0.6]}, "student_field": {"energy": [0.6, 0.7]}},
+        "area_share": [0.4, 0.3],
+        "caveats": ["Sandstone, not carbonate."],
+    }
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "sandstone-masks.json").write_text(json.dumps(result))
+    text = figures.figures(tmp_path).split("### Sandstone")[1]
+    assert "| **student, distilled**, PPL and XPL together | 0.550 (0.500 to 0.600) |" in text
+    assert "| student, PPL and XPL together | 0.650 (0.600 to 0.700) |" in text
+    assert "The student does not name better with the teacher than alone." in text
+    assert "- Sandstone, not carbonate." in text
+
+
 def test_figures_of_the_demo_are_said_to_be_drawn(tmp_path):
     result = {
         "data": "drawn thin sections (synthetic)",
