@@ -155,9 +155,10 @@ def test_stain_of_another_strength_looks_different():
 def test_burnt_in_marks_are_one_black_or_white_rectangle_and_touch_nothing_else(seed, shape_hw):
     image = np.random.default_rng(0).integers(1, 255, (*shape_hw, 3), dtype=np.uint8)
     before = image.copy()
-    marked = augment._burn_in(image, np.random.default_rng(seed))
+    marked, painted = augment.burn_in(image, np.random.default_rng(seed))
     np.testing.assert_array_equal(image, before)
     changed = (marked != image).any(axis=2)
+    np.testing.assert_array_equal(painted, changed)
     assert changed.any()
     ys, xs = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     inside = marked[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]

@@ -141,6 +141,19 @@ def test_mosaics_judge_the_heatmaps_where_there_are_no_masks(opened, data, run):
     assert {"model", "model_texture", "model_softmax", "grey", "random", "glcm_entropy"} <= set(table)
     assert table["model"]["pixel_ap"] > 0.8 > table["grey"]["pixel_ap"]
     assert table["model"]["energy"] > table["grey"]["energy"] + 0.2
+    random_cells = where["voronoi"]
+    assert set(random_cells["table"]) == set(table)
+    assert random_cells["n_photographs"] == where["n_photographs"] == 12
+    assert random_cells["table"]["model"]["pixel_ap"] > 0.8 > random_cells["table"]["grey"]["pixel_ap"]
+
+
+def test_heatmaps_are_judged_without_masks_too_and_where_nothing_else_can_be(opened, data, run):
+    change_rows(data, lambda row: replace(row, labels=("rows",)))
+    where = evaluate(run, data, baselines=False)["localisation"]
+    assert where["kind"] is None
+    assert where["faithfulness"]["n"] == where["marks"]["n"] == 6
+    assert {"model", "grey", "inverse_grey", "edges", "centre", "random"} == set(where["faithfulness"]["table"])
+    assert where["marks"]["ratio"] > 0
 
 
 def test_a_network_before_training_gets_a_row_of_its_own(opened, data, run):

@@ -158,8 +158,8 @@ def test_heatmaps_may_come_for_the_classes_of_a_sample_alone():
     def of_labels(sample):
         return {c: knowing(sample)[c] for c in sample.labels}
 
-    every = localise([halves(0)], [halves(1)], knowing, ["a", "b", "c"])
-    assert localise([halves(0)], [halves(1)], of_labels, ["a", "b", "c"]) == every
+    every, own = (localise([halves(0)], [halves(1)], maps, ["a", "b", "c"]) for maps in (knowing, of_labels))
+    assert own["table"]["model"] == every["table"]["model"]
 
 
 @pytest.mark.parametrize("name", PLAIN_HEATMAPS)
@@ -226,6 +226,45 @@ def test_mosaics_are_the_same_for_a_seed_and_show_classes_equally_often():
     cells = np.bincount(np.concatenate([s.mask[[0, 0, 31, 31], [0, 31, 0, 31]] for s in first]), minlength=4)
     assert cells[1:].tolist() == [12, 12, 12]
     assert all(s.labels == (0, 1, 2) for s in first)
+
+
+def test_voronoi_mosaics_have_two_to_four_cells_of_one_brightness_and_the_exact_mask():
+    shares, counts, places = [], set(), set()
+    for sample in mosaics(flat_photographs(), cell_px=32, n=24, seed=0, borders="voronoi"):
+        assert sample.image.shape == (64, 64, 3)
+        found = [sample.mask == c + 1 for c in sample.labels]
+        assert sum(cell.sum() for cell in found) == 64 * 64
+        counts.add(len(found))
+        places.add(sample.mask.tobytes())
+        for cell in found:
+            shares.append(cell.mean())
+            assert sample.image[cell].mean() == pytest.approx(128, abs=2)
+            assert sample.image[cell].std() == pytest.approx(32, abs=2)
+    assert counts == {2, 3, 4}
+    assert len(places) == 24
+    assert 0.1 <= min(shares) < max(shares) < 0.9
+
+
+def test_cells_of_a_voronoi_mosaic_are_convex_and_of_photographs_of_their_class():
+    for sample in mosaics(flat_photographs(), cell_px=32, n=8, seed=1, equalise=False, borders="voronoi"):
+        for c in sample.labels:
+            cell = (sample.mask == c + 1).astype(np.uint8)
+            assert sample.image[cell > 0].mean() == pytest.approx(40 + 40 * c, abs=4)
+            hull = cv2.convexHull(np.argwhere(cell)[:, ::-1].astype(np.int32))
+            filled = cv2.fillConvexPoly(np.zeros_like(cell), hull, 1)
+            assert np.count_nonzero(filled != cell) <= 0.03 * cell.sum() + 8  # pixels on the border itself
+
+
+def test_voronoi_mosaics_are_the_same_for_a_seed_and_show_classes_equally_often():
+    first, again = (list(mosaics(flat_photographs(), cell_px=16, n=40, seed=5, borders="voronoi")) for _ in range(2))
+    assert all(np.array_equal(a.image, b.image) and a.labels == b.labels for a, b in zip(first, again, strict=True))
+    times = np.bincount([c for sample in first for c in sample.labels])
+    assert times.max() - times.min() <= 2
+
+
+def test_unknown_borders_are_refused():
+    with pytest.raises(DataError, match=r"Unknown kind of borders 'vornoi'.*Did you mean 'voronoi'"):
+        next(mosaics(flat_photographs(), cell_px=8, n=1, seed=0, borders="vornoi"))
 
 
 def test_small_photographs_are_enlarged_and_functions_are_called():

@@ -82,6 +82,8 @@ def figures(seed=0):
     model["coverage_accuracy"] = coverage_accuracy(probabilities, targets)
     model["abstention"] = {"threshold": 0.5, "coverage": 0.9, "accuracy": 0.95}
     heat = {"miou": 0.4, "pixel_ap": 0.5, "energy": 0.3, "pointing": 0.6, "threshold": 0.4, "per_class": {}}
+    faith = dict.fromkeys(("insertion", "deletion", "road", "average_drop", "average_increase", "mean_heat"), 0.25)
+    faith["standard_error"] = dict.fromkeys(faith, 0.019)
     table = {"model": heat | {"energy": 0.5}, "model_texture": heat | {"energy": 0.55}}
     table |= {name: heat | {"miou": 0.35, "pixel_ap": 0.55} for name in PLAIN_HEATMAPS}
     return {
@@ -105,6 +107,14 @@ def figures(seed=0):
             "n_photographs": 120,
             "thresholds_from": "val",
             "equivariance_error": 0.12,
+            "voronoi": {"table": {"model": heat | {"miou": 0.777}}, "area_share": 0.365, "n_photographs": 118},
+            "faithfulness": {
+                "table": {"model": faith | {"road": 0.234}, "random": faith | {"deletion": 0.111, "road": -0.017}},
+                "probability": {"photograph": 0.876, "blurred": 0.432},
+                "n": 20,
+                "predictions": 1160,
+            },
+            "marks": {"heat_share": 0.0312, "area_share": 0.0156, "ratio": 2.0, "heat_share_unmarked": 0.0178, "n": 40},
         },
         "excluded": {"photographs": 3, "unlabelled": 3, "labels_unknown_to_the_model": {}},
         "skipped": [{"image": "images/<bad>.png", "why": "the file is empty"}],
@@ -182,6 +192,26 @@ def test_the_figures_stand_beside_their_baselines(run):
     assert "Grey level, blurred" in words
     assert "583,210 parameters" in words
     assert "unlabelled 10" in words
+
+
+def test_heatmaps_judged_on_random_cells_and_without_masks_stand_on_the_page(run):
+    page = write_report(run)
+    _, words = read(page)
+    for said in ("Voronoi", "0.777", "0.365", "0.876", "0.432", "ROAD", "± 0.019", "3.12 %", "1.56 %", "1.78 %"):
+        assert said in words
+    best = re.findall(r'<td class="best">(\S+?)<', page.read_text(encoding="utf-8"))
+    assert {"0.234", "0.111"} <= set(best)  # the highest ROAD, the lowest deletion
+    assert "-0.017" not in best
+
+
+def test_figures_from_before_these_tables_have_a_page_too(run):
+    metrics = figures()
+    for name in ("voronoi", "faithfulness", "marks"):
+        del metrics["localisation"][name]
+    (run / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    _, words = read(write_report(run))
+    assert "Pointing game" in words
+    assert not {"Voronoi", "ROAD", "Scale bars"} & set(words.split())
 
 
 def test_curves_calibration_and_coverage_are_drawn_in_the_colour_of_the_page(run):

@@ -137,7 +137,7 @@ def change_light(image: NDArray[np.uint8], recipe: AugmentRecipe, rng: np.random
         grain = rng.normal(0, rng.uniform(2, 12), size=image.shape)
         image = _to_uint8(image + grain)
     if rng.random() < recipe.burn_in:
-        image = _burn_in(image, rng)
+        image, _ = burn_in(image, rng)
     return np.ascontiguousarray(image)
 
 
@@ -146,20 +146,29 @@ def _to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _burn_in(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw a frame line or a scale bar, black or white: the marks that real photographs carry."""
-    image = image.copy()
+def burn_in(image: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Draw a frame line or a scale bar, black or white: the marks that real photographs carry.
+
+    Args:
+        image: RGB uint8 (H, W, 3); left as it is.
+        rng: decides the mark, its ink, size and place.
+
+    Returns:
+        The marked copy, and bool (H, W): the pixels painted over.
+    """
     height, width = image.shape[:2]
+    painted = np.zeros((height, width), np.bool_)
     ink = int(rng.choice([0, 255]))
     if rng.random() < 0.5:
         depth = int(rng.integers(1, max(2, height // 20)))
-        view = np.rot90(image, int(rng.integers(4)))  # any of the four edges, drawn through the view
-        view[:depth] = ink
-        return image
-    length, depth = max(1, int(width * rng.uniform(0.1, 0.4))), max(1, int(height * rng.uniform(0.01, 0.04)))
-    top, left = int(rng.integers(0, height - depth)), int(rng.integers(0, max(1, width - length)))
-    image[top : top + depth, left : left + length] = ink
-    return image
+        np.rot90(painted, int(rng.integers(4)))[:depth] = True  # any of the four edges, drawn through the view
+    else:
+        length, depth = max(1, int(width * rng.uniform(0.1, 0.4))), max(1, int(height * rng.uniform(0.01, 0.04)))
+        top, left = int(rng.integers(0, height - depth)), int(rng.integers(0, max(1, width - length)))
+        painted[top : top + depth, left : left + length] = True
+    marked = image.copy()
+    marked[painted] = ink
+    return marked, painted
 
 
 def scale_long_side(image: Tensor, long_side_px: int) -> Tensor:

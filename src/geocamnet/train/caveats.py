@@ -60,8 +60,8 @@ def caveats_of(figures: Mapping[str, Any], card: ModelCard, trained_fold: int | 
     where = figures["localisation"]
     if where and where["kind"] == "mosaics":
         found.append(
-            "No masks: heatmaps are judged on 2x2 mosaics of the photographs, whose straight borders are not "
-            "those of nature; every cell counts as its photograph's class throughout."
+            "No masks: heatmaps are judged on mosaics of the photographs, 2x2 and Voronoi cells, whose straight "
+            "borders are not those of nature; every cell counts as its photograph's class throughout."
         )
     if card.labels == "multi" and figures["model"].get("thresholds"):
         found.append("Thresholds per class were chosen on the validation split.")

@@ -21,6 +21,7 @@ from geocamnet.images import read_image, written_aside
 from geocamnet.runtime.model import probabilities_of, scale_to_card
 from geocamnet.train.baselines import features_of, forest_on_features, majority
 from geocamnet.train.caveats import caveats_of, sections_known_of
+from geocamnet.train.faithfulness import judge_without_masks
 from geocamnet.train.gallery import write_gallery
 from geocamnet.train.index import SPLITS, IndexRow, read_index, use_fold
 from geocamnet.train.localise import Predict, equivariance_error
@@ -367,6 +368,9 @@ def _localisation(
     steps = max(1, len(judged) // TURNED_PHOTOGRAPHS)
     turned = [equivariance_error(predict, read_row(row), card) for row in judged[::steps][:TURNED_PHOTOGRAPHS]]
     result: dict[str, Any] = {"thresholds_from": thresholds_from, "equivariance_error": float(np.mean(turned))}
+    result |= judge_without_masks(
+        predict, card, judged, read_row, on_progress=lambda done, of: tell("judging heatmaps without masks", done, of)
+    )
     # Masks may lie on photographs without a label too.
     masked = [row for row in rows if row.split == split and row.mask and not row.labels]
     tell("judging heatmaps", 0, 1)

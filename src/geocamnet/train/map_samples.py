@@ -16,7 +16,7 @@ from geocamnet.errors import DataError
 from geocamnet.images import read_image
 from geocamnet.train.index import IndexRow
 from geocamnet.train.localise import OTHER, Heatmap, HeatmapOf, Predict, Sample, localise
-from geocamnet.train.mosaics import mosaics
+from geocamnet.train.mosaics import Borders, mosaics
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ def judge_heatmaps(
         seed: of the mosaics.
 
     Returns:
-        What `localise` returns, with ``"kind"``: ``"masks"`` or ``"mosaics"``.
+        What `localise` returns, with ``"kind"``: ``"masks"`` or ``"mosaics"``. The mosaics are then the 2x2 ones;
+        ``"voronoi"`` holds what `localise` returns on as many mosaics of Voronoi cells.
 
     Raises:
         DataError: neither masks nor mosaics can be had in both sets.
@@ -84,14 +85,16 @@ def judge_heatmaps(
     # Half a photograph's long side: a mosaic is then seen at the very scale of a photograph.
     cell_px = int(np.clip(round(median(sides) / 2), *CELL_PX))
     readers = [{c: [_reader(row, read_row) for row in found[c]] for c in common} for found in by_class]
-    table = localise(
-        mosaics(readers[0], cell_px=cell_px, n=MOSAICS_VAL, seed=seed + 1),
-        mosaics(readers[1], cell_px=cell_px, n=MOSAICS_TEST, seed=seed),
-        shipped,
-        names,
-        others=methods,
-    )
-    return {"kind": "mosaics", "cell_px": cell_px, "brightness_equalised": True, **table}
+
+    def judged(borders: Borders) -> dict[str, Any]:
+        val, test = (
+            mosaics(images, cell_px=cell_px, n=n, seed=one, borders=borders)
+            for images, n, one in zip(readers, (MOSAICS_VAL, MOSAICS_TEST), (seed + 1, seed), strict=True)
+        )
+        return localise(val, test, shipped, names, others=methods)
+
+    kind = {"kind": "mosaics", "cell_px": cell_px, "brightness_equalised": True}
+    return {**kind, **judged("grid"), "voronoi": judged("voronoi")}
 
 
 def mask_samples(

@@ -30,8 +30,15 @@ FIGURES_SINGLE = {
     "calibration_error": "Calibration error ↓",
 }
 FIGURES_MULTI = {"mAP": "mAP", "macro_f1": "Macro F1", "micro_f1": "Micro F1", "brier": "Brier ↓"}
-LOWER_IS_BETTER = frozenset({"nll", "brier", "calibration_error"})
+LOWER_IS_BETTER = frozenset({"nll", "brier", "calibration_error", "deletion", "average_drop"})
 FIGURES_OF_HEAT = {"miou": "mIoU", "pixel_ap": "Pixel AP", "energy": "Energy inside", "pointing": "Pointing game"}
+FIGURES_OF_FAITH = {
+    "insertion": "Insertion",
+    "deletion": "Deletion ↓",
+    "road": "ROAD",
+    "average_drop": "Average drop ↓",
+    "average_increase": "Average increase",
+}
 TITLES = {
     "model": "The model",
     "majority": "Always the commonest class",
@@ -103,6 +110,7 @@ def write_report(run: Path) -> Path:
     )
     environment.filters |= {"figure": _figure, "words": _words}
     model = metrics.get("model") or {}
+    places = metrics.get("localisation") or {}
     names = FIGURES_MULTI if metrics.get("labels") == "multi" else FIGURES_SINGLE
     page = environment.get_template("report.html.j2").render(
         name=card.name if card else run.name,
@@ -112,8 +120,11 @@ def write_report(run: Path) -> Path:
         titles=_class_titles(card, metrics),
         figures={name: title for name, title in names.items() if name in model},
         answers=_answers(metrics, names),
-        heat=_heat_rows(metrics),
+        heat=_heat_rows(places, FIGURES_OF_HEAT),
         heat_figures=FIGURES_OF_HEAT,
+        voronoi=_heat_rows(places.get("voronoi"), FIGURES_OF_HEAT),
+        faith=_heat_rows(places.get("faithfulness"), FIGURES_OF_FAITH),
+        faith_figures=FIGURES_OF_FAITH,
         verdicts=verdicts(metrics),
         heat_verdicts=heat_verdicts(metrics),
         confusion=_confusion(model),
@@ -250,13 +261,13 @@ def _answers(metrics: Mapping[str, Any], figures: Mapping[str, str]) -> list[dic
     return _mark_best(rows, figures)
 
 
-def _heat_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    table = (metrics.get("localisation") or {}).get("table") or {}
+def _heat_rows(judged: Mapping[str, Any] | None, figures: Mapping[str, str]) -> list[dict[str, Any]]:
+    table = (judged or {}).get("table") or {}
     rows = [
         {"name": TITLES.get(name, name), "is_model": name == "model" or name.startswith("model_"), "values": values}
         for name, values in table.items()
     ]
-    return _mark_best(rows, FIGURES_OF_HEAT)
+    return _mark_best(rows, figures)
 
 
 def _mark_best(rows: list[dict[str, Any]], figures: Mapping[str, str]) -> list[dict[str, Any]]:
