@@ -1,0 +1,149 @@
+"""Student and teacher on 816 photographs of a carbonate reservoir's cores, by 5-fold cross-validation (`make folds`).
+
+drawn sections → a start for the student from ImageNet features (`pretrain`); for each fold: train → distil (with the
+teacher and alone, from the same start) → evaluate, with recipes/carbonate-folds.toml. What is finished is kept in
+out/folds, so that a stopped run goes on; figures of the folds that are done are written to
+results/carbonate-folds.json.
+
+The photographs carry no thin-section ids: folds by section are impossible, and the result says so.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean, pstdev
+from typing import Any
+
+from common import FIGURES, HEAT, ROOT, add, once, read_recipe, settings
+from geocamnet import __version__
+from geocamnet.console import set_up_logging
+from geocamnet.errors import GeocamnetError
+from geocamnet.train.evaluate import evaluate
+from geocamnet.train.predictor import network_predictor
+from geocamnet.train.prepare import prepare
+from geocamnet.train.pretrain import pretrain
+from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, PretrainRecipe, SynthesizeRecipe, TrainRecipe
+from geocamnet.train.runs import build_network, read_card, write_json
+from geocamnet.train.synthetic import synthesize
+from geocamnet.train.training import distil, train
+from imagenet_weights import fetch
+
+log = logging.getLogger("geocamnet")
+
+RAW = ROOT.parent / "shared" / "data" / "carbonate-lithology"
+CAVEATS = (
+    "No thin-section ids are known: photographs of one section may lie in train and test, so every figure may flatter.",
+    "Labels are per depth interval, not per texture; some are noisy.",
+    "The teacher starts from ImageNet weights; the student starts from those weights' features, on drawn sections.",
+    "The student alone has the same start, schedule and photographs; only the teacher's terms are missing.",
+    "Heatmaps are judged on mosaics of test photographs, brightness equalised: there are no masks.",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is not finished, then judge, and write the result."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "carbonate-folds.toml")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "folds")
+    parser.add_argument("--result", type=Path, default=ROOT / "results" / "carbonate-folds.json")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the students")
+    parser.add_argument("--folds", type=int, nargs="+", help="all of the recipe's without")
+    chosen = parser.parse_args(arguments)
+    set_up_logging()
+    if not RAW.is_dir():
+        sys.exit(f"{RAW}: the photographs are not there; this result needs them.")
+    began = time.monotonic()
+    recipe, out = read_recipe(chosen.recipe), chosen.out
+    weights = str(fetch("lite0"))
+    start = out / "runs" / "start"
+    starting = replace(settings(PretrainRecipe, recipe["pretrain"]), teacher_weights=weights)
+    if not (start / "pretrain.json").is_file():
+        synthesize(out / "drawn_raw", settings(SynthesizeRecipe, recipe["synthesize"]))
+        drawn = PrepareRecipe(long_side_px=starting.image_px, val_share=0.05, test_share=0.0)
+        prepare(out / "drawn_raw", out / "drawn", drawn)
+        pretrain(out / "drawn", start, starting, resume=(start / "recipe.toml").is_file())
+    data, preparing = out / "data", settings(PrepareRecipe, recipe["prepare"])
+    prepare(RAW, data, preparing)
+    teaching = replace(settings(TrainRecipe, recipe["train"]), weights=weights)
+    studying = replace(settings(DistilRecipe, recipe["distil"]), weights=str(start))
+    folds = chosen.folds or list(range(preparing.folds))
+    for fold in folds:
+        teacher = out / "runs" / f"teacher-{fold}"
+        of_fold = replace(teaching, fold=fold)
+        once(teacher, lambda run, r=of_fold, **how: train(data, run, r, **how))
+        for seed in chosen.seeds:
+            of_seed = replace(studying, fold=fold, seed=seed)
+            for who, source in (("student", teacher), ("alone", None)):
+                run = out / "runs" / f"{who}-{fold}-{seed}"
+                once(run, lambda run, r=of_seed, t=source, **how: distil(data, run, r, teacher=t, **how))
+    result = judge(data, out / "runs", folds, chosen.seeds)
+    result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
+    write_json(chosen.result, result)
+    log.info("%s: written", chosen.result)
+
+
+def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) -> dict[str, Any]:
+    """Judge teachers, students and baselines, each on the photographs its fold has kept from it."""
+    names: dict[str, dict[str, list[float]]] = {}
+    heat: dict[str, dict[str, list[float]]] = {}
+    measured: dict[str, Any] = {}
+    tested, shares = 0, []
+    for fold in folds:
+        judged = [("teacher", runs / f"teacher-{fold}")]
+        for seed in seeds:
+            judged += [("student", runs / f"student-{fold}-{seed}"), ("student_alone", runs / f"alone-{fold}-{seed}")]
+        for who, run in judged:
+            first = run.name == f"student-{fold}-{seeds[0]}"
+            card = read_card(run)
+            untrained = network_predictor(build_network(card), card) if first else None
+            metrics = evaluate(run, data, baselines=first, untrained=untrained, measured=measured)
+            add(names, who, metrics["model"], FIGURES)
+            for baseline in ("majority", "random_forest") if first else ():
+                add(names, baseline, metrics["baselines"][baseline], FIGURES)
+            for method, row in metrics["localisation"]["table"].items():
+                if method.startswith("model") or first:
+                    add(heat, method.replace("model", who), row, HEAT)
+            if first:
+                tested += metrics["n"]
+                shares.append(metrics["localisation"].get("area_share"))
+            log.info("%s: balanced accuracy %.3f", run.name, metrics["model"]["balanced_accuracy"])
+    student, teacher = read_card(runs / f"student-{folds[0]}-{seeds[0]}"), read_card(runs / f"teacher-{folds[0]}")
+    return {
+        "data": "carbonate-lithology (real)",
+        "classes": list(student.class_names),
+        "sections_known": metrics["sections_known"],
+        "folds": list(folds),
+        "seeds": list(seeds),
+        "n_test": tested,
+        "names": names,
+        "names_summary": summary(names),
+        "heatmaps": heat,
+        "heatmaps_summary": summary(heat),
+        "heatmaps_kind": metrics["localisation"]["kind"],
+        "area_share": shares,
+        "parameters": student.parameters,
+        "teacher": {"architecture": teacher.architecture, "parameters": teacher.parameters},
+        "caveats": list(CAVEATS),
+        "version": __version__,
+    }
+
+
+def summary(table: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return mean and standard deviation over folds and seeds."""
+    return {
+        who: {key: {"mean": round(mean(values), 4), "spread": round(pstdev(values), 4)} for key, values in row.items()}
+        for who, row in table.items()
+    }
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except GeocamnetError as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped; make folds goes on.")
