@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test base-test lint real folds sandstone results bench docs clean help
+.PHONY: demo test base-test lint real folds sandstone refinements results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -46,8 +46,12 @@ folds: $(STAMP)  ## student and teacher on the same photographs, 5 folds: result
 sandstone: $(STAMP) ## heatmaps against an expert's masks, of ../shared/data: results/sandstone-masks.json
 	@$(BIN)/python experiments/sandstone_masks.py
 
-results: demo real ## every committed figure again, and the README's tables from them
+refinements: $(STAMP) ## what texture adds to the demo's heatmaps: results/heatmap-refinements.json; needs make demo
+	@$(BIN)/python experiments/heatmap_refinements.py out/demo/student.onnx results/heatmap-refinements.json
+
+results: demo real ## every committed figure again, and the tables of README and docs from them
 	@mkdir -p results && cp out/demo/demo.json results/demo.json
+	@$(MAKE) --no-print-directory refinements
 	@$(BIN)/python docs/figures.py
 
 bench: $(STAMP)  ## what speed is, as ratios in one run

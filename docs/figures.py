@@ -1,6 +1,7 @@
-"""Fill the figures of README.md from results/*.json: ``python docs/figures.py`` (``--check`` only compares).
+"""Fill the figures of README.md and results.md from results/*.json: ``python docs/figures.py`` (``--check`` compares).
 
-Every number in README stands between two marks and comes from here; a file that is not there yet is said to be.
+Every number there stands between two marks and comes from here; a file that is not there yet is said to be. README
+shows the rows of `SHOWN`, results.md all of them.
 """
 
 import json
@@ -14,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 REAL, DRAWN = "results/carbonate-lithology.json", "results/demo.json"
 MASKS = "results/sandstone-masks.json"
+REFINED = "results/heatmap-refinements.json"
+PAGES = {"README.md": False, "docs/results.md": True}  # whether every row of the heatmaps is shown
 
 WHO = {
     "teacher": "teacher",
@@ -22,17 +25,30 @@ WHO = {
     "random_forest": "random forest on texture and grey histograms",
     "majority": "always the commonest class",
 }
+REFINEMENTS = {
+    "texture": "refined with texture",
+    "smoothed": "only smoothed",
+    "grey_guided": "refined with the grey level",
+    "superpixels": "mean of superpixels",
+    "brightness_blur": "half and half with blurred brightness",
+}
+
+
+def _refined(who: str, title: str) -> dict[str, str]:
+    return {f"{who}_{one}": f"{title}, {words}" for one, words in REFINEMENTS.items()}
+
+
 MAPS = {
     "student": "**student, distilled**",
-    "student_texture": "student, refined with texture",
+    **_refined("student", "student"),
     "student_softmax": "student, softmax in every cell",
     "student_field": "student, PPL and XPL together",
     "student_alone": "the same student, trained alone",
-    "student_alone_texture": "the same alone, refined with texture",
+    **_refined("student_alone", "the same alone"),
     "student_alone_softmax": "the same alone, softmax in every cell",
     "student_alone_field": "the same alone, PPL and XPL together",
     "teacher": "teacher",
-    "teacher_texture": "teacher, refined with texture",
+    **_refined("teacher", "teacher"),
     "teacher_softmax": "teacher, softmax in every cell",
     "teacher_field": "teacher, PPL and XPL together",
     "untrained": "the network before training",
@@ -45,43 +61,52 @@ MAPS = {
     "centre": "a blob in the centre",
     "random": "chance",
 }
-# What results/carbonate-lithology.json may call the methods of the model it is about.
-SAME_MAPS = {"model": "student", "model_texture": "student_texture", "model_softmax": "student_softmax"}
+# Rows of the README; what else was judged stands in results.md.
+SHOWN = (
+    *("student", "student_texture", "student_field", "student_alone", "teacher", "untrained"),
+    *("grey", "edges", "centre", "random"),
+)
 NAME_FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 MAP_FIGURES = {"miou": "mean IoU", "pixel_ap": "pixel AP", "energy": "energy inside", "pointing": "pointing game"}
 
 
-def figures(root: Path = ROOT) -> str:
-    """Return the Markdown that belongs between the marks of README.md."""
-    real, drawn = _read(root / REAL), _read(root / DRAWN)
-    parts = ["### Real photographs", "", *(_real(real) if real else _missing(REAL, "make real"))]
-    parts += ["", "### Drawn thin sections", "", *(_drawn(drawn) if drawn else _missing(DRAWN, "make demo"))]
+def figures(root: Path = ROOT, *, every: bool = False) -> str:
+    """Return the Markdown that belongs between the marks of README.md, or with ``every`` of results.md."""
+    real, drawn, refined = (_read(root / name) for name in (REAL, DRAWN, REFINED))
+    parts = ["### Real photographs", "", *(_real(real, every) if real else _missing(REAL, "make real"))]
+    parts += ["", "### Drawn thin sections", "", *(_drawn(drawn, every) if drawn else _missing(DRAWN, "make demo"))]
     if masks := _read(root / MASKS):
-        parts += ["", "### Sandstone with an expert's masks", "", *_masked(masks)]
+        parts += ["", "### Sandstone with an expert's masks", "", *_masked(masks, every)]
+    if every:
+        parts += ["", "### Refinements of a heatmap", ""]
+        parts += _refinements(refined) if refined else _missing(REFINED, "make refinements")
     return "\n".join(parts)
 
 
-def filled(readme: str, block: str) -> str:
-    """Return README's text with ``block`` between its two marks."""
-    before, start, rest = readme.partition(START)
+def filled(text: str, block: str) -> str:
+    """Return a page's text with ``block`` between its two marks."""
+    before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
-        raise SystemExit(f"README.md must hold the marks {START} and {END}, in this order.")
+        raise SystemExit(f"The page must hold the marks {START} and {END}, in this order.")
     return f"{before}{start}\n{block}\n{end}{after}"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write README.md anew, or with ``--check`` say whether that would change it (exit status 1)."""
-    file = ROOT / "README.md"
-    text = file.read_text(encoding="utf-8")
-    wanted = filled(text, figures())
-    if text == wanted:
-        return 0
-    if "--check" in arguments:
-        sys.stderr.write("README.md: its figures are not those of results/. Run: python docs/figures.py\n")
-        return 1
-    file.write_text(wanted, encoding="utf-8", newline="\n")
-    return 0
+    """Write the pages anew, or with ``--check`` say which of them that would change (exit status 1)."""
+    stale = 0
+    for name, every in PAGES.items():
+        file = ROOT / name
+        text = file.read_text(encoding="utf-8")
+        wanted = filled(text, figures(every=every))
+        if text == wanted:
+            continue
+        if "--check" in arguments:
+            sys.stderr.write(f"{name}: its figures are not those of results/. Run: python docs/figures.py\n")
+            stale = 1
+        else:
+            file.write_text(wanted, encoding="utf-8", newline="\n")
+    return stale
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -92,7 +117,7 @@ def _missing(name: str, command: str) -> list[str]:
     return [f"Not measured yet: `{command}` measures it, `{name}` will hold it."]
 
 
-def _real(result: Mapping[str, Any]) -> list[str]:
+def _real(result: Mapping[str, Any], every: bool) -> list[str]:
     seeds = result.get("seeds") or [0]
     runs = f"{len(seeds)} runs of other seeds: mean (lowest to highest)" if len(seeds) > 1 else "one run"
     known = "by thin section" if result.get("sections_known") else "by photograph, for no thin-section ids are known"
@@ -105,12 +130,12 @@ def _real(result: Mapping[str, Any]) -> list[str]:
     return [
         about,
         "",
-        *_tables(result, where, result.get("area_share")),
+        *_tables(result, where, result.get("area_share"), every),
         *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result.get("caveats", [])]),
     ]
 
 
-def _masked(result: Mapping[str, Any]) -> list[str]:
+def _masked(result: Mapping[str, Any], every: bool) -> list[str]:
     about = (
         f"`make sandstone`: {result['data']}, {len(result['classes'])} minerals, {result['n_test']} windows of "
         f"{len(result['folds'])} thin sections, each judged by networks that never saw its section: mean (lowest to "
@@ -121,7 +146,7 @@ def _masked(result: Mapping[str, Any]) -> list[str]:
     return [
         about,
         "",
-        *_tables(result, where, result.get("area_share")),
+        *_tables(result, where, result.get("area_share"), every),
         "",
         *both,
         *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
@@ -133,7 +158,7 @@ def _by_light(who: Mapping[str, str]) -> dict[str, str]:
     return {f"{name}_{light}": f"{title}, {told}" for name, title in who.items() for light, told in lights.items()}
 
 
-def _drawn(result: Mapping[str, Any]) -> list[str]:
+def _drawn(result: Mapping[str, Any], every: bool) -> list[str]:
     names, fields = result["names"].get("student", {}), result.get("composite_fields", {})
     photographs = result.get("teaching", {})
     terms = [
@@ -158,7 +183,7 @@ def _drawn(result: Mapping[str, Any]) -> list[str]:
         "Drawn sections are easier than rock: these figures say that the pipeline works, not how well it names rocks.",
     ]
     where = "exact masks of fields of two or three fabrics"
-    return [about, "", *_tables(result, where, result.get("heatmap_area_share")), *_caveats(caveats)]
+    return [about, "", *_tables(result, where, result.get("heatmap_area_share"), every), *_caveats(caveats)]
 
 
 def _verdicts(names: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -194,16 +219,45 @@ def _networks(result: Mapping[str, Any]) -> str:
     )
 
 
-def _tables(result: Mapping[str, Any], where: str, area_share: Any) -> list[str]:
-    maps = {SAME_MAPS.get(name, name): row for name, row in result.get("heatmaps", {}).items()}
+def _tables(result: Mapping[str, Any], where: str, area_share: Any, every: bool) -> list[str]:
+    # results/carbonate-lithology.json may call the student "model".
+    maps = {name.replace("model", "student", 1): row for name, row in result.get("heatmaps", {}).items()}
+    maps = {name: row for name, row in maps.items() if every or name in SHOWN}
     lines = _table("names", result["names"], WHO, NAME_FIGURES)
     if maps:
         lines += ["", *_table(f"heatmaps, against {where}", maps, MAPS, MAP_FIGURES)]
     if maps and area_share is not None:
         lines += [
             "",
-            f"A map that knows nothing has {_number(area_share)} of its energy inside, the share of the area.",
+            f"A map that knows nothing has {_number(area_share)} of its energy inside, the share of the area."
+            + ("" if every else " [All maps that were compared](docs/results.md)."),
         ]
+    return lines
+
+
+def _refinements(result: Mapping[str, Any]) -> list[str]:
+    n, titles = result["photographs"], {"model": "the heatmap as it is", "texture_and_grey": "refined with both"}
+    titles |= REFINEMENTS
+    titles |= {f"{name}_chosen": f"{title}, settings chosen" for name, title in titles.items()}
+    rows = {
+        name: {**row, **{f"val_{key}": value for key, value in row["validation"].items()}}
+        for name, row in result["table"].items()
+    }
+    columns = {"val_miou": "mean IoU, validation", "val_pixel_ap": "pixel AP, validation", **MAP_FIGURES}
+    lines = [
+        f"`make refinements`: {result['model']}, {n['val']} validation and {n['test']} test photographs with exact "
+        "masks, one model, small numbers. Settings, where chosen, by pixel AP on validation; the test part was judged "
+        "once.",
+        "",
+        *_table("heatmaps", rows, titles, columns),
+        "",
+        "| pixel AP of a class in a photograph | validation: difference (95 % interval) | test |",
+        "|---|---:|---:|",
+    ]
+    for one, rivals in result["texture_helps"].items():
+        for rival, gap in rivals.items():
+            cells = (f"{gap[k]['mean']:+.3f} ({gap[k]['low']:+.3f} to {gap[k]['high']:+.3f})" for k in ("val", "test"))
+            lines.append(f"| {titles[one]}, less {titles[rival]} | {' | '.join(cells)} |")
     return lines
 
 

@@ -132,7 +132,7 @@ def test_architecture_names_every_source_file():
     assert [path.name for path in files if not re.search(rf"[ ─]{re.escape(path.name)} ", text)] == []
 
 
-def test_readme_shows_the_figures_of_the_results():
+def test_readme_and_documentation_show_the_figures_of_the_results():
     run = subprocess.run([sys.executable, FIGURES, "--check"], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 
@@ -211,7 +211,7 @@ def test_figures_of_the_demo_are_said_to_be_drawn(tmp_path):
     }
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "demo.json").write_text(json.dumps(result))
-    real, drawn = figures.figures(tmp_path).split("### Drawn thin sections")
+    real, drawn = figures.figures(tmp_path, every=True).split("### Drawn thin sections")
     assert "Not measured yet" in real
     assert "on 90 photographs, from a label on 60 of them" in drawn
     assert "| something new | 0.200 |" in drawn
@@ -220,6 +220,39 @@ def test_figures_of_the_demo_are_said_to_be_drawn(tmp_path):
     assert "The random forest names better than the student." in drawn
     assert "of calling the whole picture hot" in drawn
     assert "| random forest on texture and grey histograms | 0.500 | 0.400 |" in drawn
+
+
+def test_readme_keeps_the_main_rows_and_the_page_of_figures_all_of_them(tmp_path):
+    heat = {name: {"miou": 0.4} for name in ("model", "model_superpixels", "teacher_texture", "glcm_entropy", "random")}
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "carbonate-lithology.json").write_text(json.dumps(REAL | {"heatmaps": heat}))
+    short, every = figures.figures(tmp_path), figures.figures(tmp_path, every=True)
+    for row in ("| **student, distilled** | 0.400 |", "| chance | 0.400 |"):
+        assert row in short
+        assert row in every
+    for row in ("student, mean of superpixels", "teacher, refined with texture", "GLCM entropy alone"):
+        assert row not in short
+        assert f"| {row} | 0.400 |" in every
+    assert "(docs/results.md)" in short
+
+
+def test_figures_say_by_how_much_texture_helps(tmp_path):
+    row = {"miou": 0.4, "pixel_ap": 0.6, "energy": 0.5, "pointing": 0.7, "validation": {"miou": 0.3, "pixel_ap": 0.55}}
+    gap = {"mean": -0.01, "low": -0.03, "high": 0.02}
+    result = {
+        "model": "Demo student",
+        "photographs": {"val": 17, "test": 27},
+        "table": {"model": row, "texture": row, "texture_chosen": row},
+        "texture_helps": {"texture": {"model": {"val": gap, "test": gap}}},
+    }
+    assert "Not measured yet: `make refinements`" in figures.figures(tmp_path, every=True)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "heatmap-refinements.json").write_text(json.dumps(result))
+    text = figures.figures(tmp_path, every=True).partition("### Refinements")[2]
+    assert "| the heatmap as it is | 0.300 | 0.550 | 0.400 | 0.600 | 0.500 | 0.700 |" in text
+    assert "| refined with texture, settings chosen | 0.300 |" in text
+    difference = "-0.010 (-0.030 to +0.020)"
+    assert f"| refined with texture, less the heatmap as it is | {difference} | {difference} |" in text
 
 
 def test_figures_stand_between_the_marks_and_nothing_else_changes():

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from geocamnet.card import ClassCard, ModelCard, TextureCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import scaled_size_hw
-from geocamnet.runtime import heatmap as module
-from geocamnet.runtime.heatmap import enhance, resize_heatmap, scale_maps, texture_guide, threshold
+from geocamnet.runtime.heatmap import enhance, guided_filter, resize_heatmap, scale_maps, texture_guide, threshold
 from oracles import bilinear, intersection_over_union
 
 CARD = ModelCard(
@@ -152,7 +151,7 @@ def test_texture_finds_a_boundary_that_brightness_does_not_show():
     radius = 32
     refined = enhance(coarse, image, radius_px=radius)
     blurred = (cv2.blur(image, (15, 15)) / np.float32(255))[..., None]
-    by_brightness = module._guided_filter(blurred, coarse, radius, step=5)
+    by_brightness = guided_filter(coarse, blurred, window_px=15, radius_px=radius)
     unrefined, by_texture, by_grey = (
         intersection_over_union(heat >= 0.5, truth) for heat in (coarse, refined, by_brightness)
     )

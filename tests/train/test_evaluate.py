@@ -14,6 +14,7 @@ from geocamnet.images import write_image
 from geocamnet.train import map_samples
 from geocamnet.train.evaluate import evaluate
 from geocamnet.train.index import IndexRow, read_index, write_index
+from geocamnet.train.refinements import REFINEMENTS
 
 CLASSES = ("rows", "columns")  # told apart by the direction of their stripes
 
@@ -138,7 +139,9 @@ def test_mosaics_judge_the_heatmaps_where_there_are_no_masks(opened, data, run):
     assert where["thresholds_from"] == "val"
     assert where["equivariance_error"] > 0
     table = where["table"]
-    assert {"model", "model_texture", "model_softmax", "grey", "random", "glcm_entropy"} <= set(table)
+    assert {"model", "model_softmax", "grey", "random", "glcm_entropy"} <= set(table)
+    assert {f"model_{name}" for name in REFINEMENTS} <= set(table)
+    assert table["model_texture"]["validation"]["pixel_ap"] > table["grey"]["validation"]["pixel_ap"]
     assert table["model"]["pixel_ap"] > 0.8 > table["grey"]["pixel_ap"]
     assert table["model"]["energy"] > table["grey"]["energy"] + 0.2
     random_cells = where["voronoi"]

@@ -141,6 +141,16 @@ def test_pooled_iou_equals_iou_over_all_photographs_laid_side_by_side():
     assert judged["per_class"]["a"]["iou"] == pytest.approx(iou_at(heat, truth, judged["threshold"]), abs=0.01)
 
 
+def test_validation_figures_are_those_of_the_validation_samples_and_no_others():
+    val, test = ([halves(s, share=share) for s in range(3)] for share in (0.3, 0.6))
+    of_both = localise(val, test, knowing, ["a", "b", "c"])["table"]
+    of_val = localise(val, val, knowing, ["a", "b", "c"])["table"]
+    for method, row in of_both.items():
+        expected = {figure: of_val[method][figure] for figure in ("miou", "pixel_ap", "energy")}
+        assert row["validation"] == pytest.approx(expected, abs=1e-3)  # SIMD rounds by memory alignment
+    assert of_both["centre"]["validation"]["pixel_ap"] != of_both["centre"]["pixel_ap"]
+
+
 def test_a_class_that_fills_the_picture_is_not_judged():
     full = halves(0, share=0.97)
     with pytest.raises(DataError, match="can be judged in the test"):

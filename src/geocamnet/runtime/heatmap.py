@@ -139,8 +139,9 @@ def enhance(
         heatmap: float (H, W) in [0, 1], of the image's size (see `resize_heatmap`).
         image: RGB uint8 (H, W, 3) or grey uint8 (H, W).
         texture: how texture is measured, from the model's card; None takes `TextureCard`'s defaults.
-        radius_px: of the windows of the fit; should span a cell of the class map. None takes a sixteenth of
-            the long side, at least the texture window.
+        radius_px: of the windows of the fit; should span a cell of the class map and some texture on both sides of
+            a border. None takes an eighth of the long side, which was best on validation (see "What texture adds" in
+            the documentation), at least the texture window.
         strength: 0 returns the heatmap, 1 the refined one, between them a blend.
 
     Returns:
@@ -158,11 +159,7 @@ def enhance(
     if not 0 <= strength <= 1:
         raise DataError(f"strength must be 0 to 1; received {strength}.")
     texture = texture or TextureCard()
-    radius = max(texture.window_px, round(max(heat.shape) / 16)) if radius_px is None else radius_px
-    if radius < 1:
-        raise DataError(f"radius_px must be at least 1; received {radius}.")
-    guide = texture_guide(image, texture)
-    refined = _guided_filter(guide, heat, radius, step=max(1, min(texture.window_px, radius) // 3))
+    refined = guided_filter(heat, texture_guide(image, texture), window_px=texture.window_px, radius_px=radius_px)
     return np.clip(heat + np.float32(strength) * (refined - heat), 0, 1)
 
 
@@ -191,23 +188,28 @@ def texture_guide(image: NDArray[np.uint8], texture: TextureCard) -> NDArray[np.
     )
 
 
-def threshold(heatmap: Heatmap, value: float = 0.5) -> NDArray[np.bool_]:
-    """Return where a heatmap reaches ``value``, bool (H, W).
+def guided_filter(
+    heatmap: Heatmap, guide: NDArray[np.float32], *, window_px: int, radius_px: int | None = None
+) -> NDArray[np.float32]:
+    """Return q of `enhance` for any guide.
 
     Args:
         heatmap: float (H, W) in [0, 1].
-        value: above 0 (no evidence is never in the mask), to 1.
+        guide: float32 (H, W, K) in [0, 1]. One that is even everywhere knows nothing, and only smooths.
+        window_px: of the texture; statistics are taken on a grid of a third of it.
+        radius_px: as for `enhance`.
+
+    Returns:
+        float32 (H, W), which may overshoot 0 to 1.
 
     Raises:
-        DataError: a heatmap or value outside its range.
+        DataError: values outside their ranges.
     """
-    if not 0 < value <= 1:
-        raise DataError(f"A threshold must be above 0 and at most 1; received {value}.")
-    return _checked(heatmap) >= np.float32(value)
-
-
-def _guided_filter(guide: NDArray[np.float32], heat: Heatmap, radius: int, step: int) -> Heatmap:
-    """Return q of `enhance`; ``step`` is the spacing in pixels of the grid the statistics are taken on."""
+    heat = _checked(heatmap)
+    radius = max(window_px, round(max(heat.shape) / 8)) if radius_px is None else radius_px
+    if radius < 1:
+        raise DataError(f"radius_px must be at least 1; received {radius}.")
+    step = max(1, min(window_px, radius) // 3)
     height, width = heat.shape
     small_wh = (max(1, round(width / step)), max(1, round(height / step)))
     small = cv2.resize(heat, small_wh, interpolation=cv2.INTER_AREA)
@@ -234,6 +236,21 @@ def _guided_filter(guide: NDArray[np.float32], heat: Heatmap, radius: int, step:
     slope = cv2.resize(mean(slope), size_wh, interpolation=cv2.INTER_LINEAR).reshape(guide.shape)
     offset = cv2.resize(mean(offset), size_wh, interpolation=cv2.INTER_LINEAR)
     return np.einsum("hwk,hwk->hw", slope, guide) + offset + floor
+
+
+def threshold(heatmap: Heatmap, value: float = 0.5) -> NDArray[np.bool_]:
+    """Return where a heatmap reaches ``value``, bool (H, W).
+
+    Args:
+        heatmap: float (H, W) in [0, 1].
+        value: above 0 (no evidence is never in the mask), to 1.
+
+    Raises:
+        DataError: a heatmap or value outside its range.
+    """
+    if not 0 < value <= 1:
+        raise DataError(f"A threshold must be above 0 and at most 1; received {value}.")
+    return _checked(heatmap) >= np.float32(value)
 
 
 def _checked(heatmap: NDArray[np.floating]) -> Heatmap:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,6 +18,7 @@ from geocamnet.images import read_image
 from geocamnet.train.index import IndexRow
 from geocamnet.train.localise import OTHER, Heatmap, HeatmapOf, Predict, Sample, localise
 from geocamnet.train.mosaics import Borders, mosaics
+from geocamnet.train.refinements import REFINEMENTS, Refinement
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +43,11 @@ def judge_heatmaps(
 ) -> dict[str, Any]:
     """Return the localisation table of a model on a data set's masks, or on mosaics of its photographs.
 
-    Methods beside the heatmaps as shipped (``model``): ``model_texture``, refined with texture; where a photograph
-    has one label ``model_softmax``, ``softmax_c (M_c + b_c) / T`` in every cell; where masks lie on fields of several
-    photographs (PPL, XPL) ``model_field``, the heatmap of their evidence summed (`runtime.pairs.combine`);
-    ``untrained``, the network before training, stretched to [0, 1] for each map (which favours it).
+    Methods beside the heatmaps as shipped (``model``): ``model_texture``, refined with texture, and the other
+    `REFINEMENTS`, which texture has to beat; where a photograph has one label ``model_softmax``,
+    ``softmax_c (M_c + b_c) / T`` in every cell; where masks lie on fields of several photographs (PPL, XPL)
+    ``model_field``, the heatmap of their evidence summed (`runtime.pairs.combine`); ``untrained``, the network before
+    training, stretched to [0, 1] for each map (which favours it).
 
     Args:
         predict, card: the model.
@@ -140,7 +143,7 @@ def mask_samples(
 
 
 def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> dict[str, HeatmapOf]:
-    from geocamnet.runtime.heatmap import enhance, place_maps, scale_maps
+    from geocamnet.runtime.heatmap import place_maps, scale_maps
 
     latest: list[Any] = [None, None]  # one prediction serves all methods of a sample
 
@@ -157,8 +160,8 @@ def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> di
     def shipped(sample: Sample) -> Mapping[int, Heatmap]:
         return placed(scale_maps(class_maps(sample), card), sample)
 
-    def with_texture(sample: Sample) -> Mapping[int, Heatmap]:
-        return {c: enhance(heat, sample.image, texture=card.texture) for c, heat in shipped(sample).items()}
+    def refined(refine: Refinement, sample: Sample) -> Mapping[int, Heatmap]:
+        return {c: refine(heat, sample.image, card.texture) for c, heat in shipped(sample).items()}
 
     def softmax(sample: Sample) -> Mapping[int, Heatmap]:
         logits = (class_maps(sample) + np.reshape(card.class_bias, (-1, 1, 1))) / card.temperature
@@ -175,7 +178,8 @@ def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> di
         low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
         return placed((maps - low) / np.maximum(high - low, 1e-12), sample)
 
-    methods: dict[str, HeatmapOf] = {"model": shipped, "model_texture": with_texture}
+    methods: dict[str, HeatmapOf] = {"model": shipped}
+    methods |= {f"model_{name}": partial(refined, refine) for name, refine in REFINEMENTS.items()}
     if card.labels == "single":
         methods["model_softmax"] = softmax
     methods["model_field"] = of_field
