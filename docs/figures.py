@@ -246,7 +246,7 @@ def _refinements(result: Mapping[str, Any]) -> list[str]:
     columns = {"val_miou": "mean IoU, validation", "val_pixel_ap": "pixel AP, validation", **MAP_FIGURES}
     lines = [
         f"`make refinements`: {result['model']}, {n['val']} validation and {n['test']} test photographs with exact "
-        "masks, one model, small numbers. Settings, where chosen, by pixel AP on validation; the test part was judged "
+        "masks, one model, small numbers. Settings, where chosen, by mean IoU on validation; the test part was judged "
         "once.",
         "",
         *_table("heatmaps", rows, titles, columns),

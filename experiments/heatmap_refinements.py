@@ -5,8 +5,9 @@
 MODEL is an .onnx file or a RUN folder, DATA a data set with masks in its validation and test parts; without it,
 composite fields of the demo's classes are drawn, four times as many as `make demo` judges on. Compared are the
 heatmap as it is, smoothed alone, guided filters whose guide is texture, the grey level or both, means of superpixels,
-and the brightness blur of the original research. Every kind may choose its settings by pixel AP on validation (which
-needs no threshold); only the chosen ones, and each kind as `evaluate` has it, are judged on the test part.
+and the brightness blur of the original research. Every kind may choose its settings by mean IoU on validation
+(heatmaps become areas by one threshold, so that is the use); only the chosen ones, and each kind as `evaluate` has it,
+are judged on the test part. The result holds every figure of validation, so that another choice can be made.
 
 Differences are paired: pixel AP of one class in one photograph, with and without, their mean over all such cases, and
 the interval that holds 95 % of the means when whole thin sections are drawn again 2,000 times.
@@ -181,7 +182,7 @@ def compare(run_or_model: Path, data: Path) -> dict[str, Any]:
     figures = [on_val[name]["validation"] for name in names]
     chosen: dict[str, int] = {}
     for number, (kind, _, _) in enumerate(tried):
-        if kind not in chosen or figures[number]["pixel_ap"] > figures[chosen[kind]]["pixel_ap"]:
+        if kind not in chosen or figures[number]["miou"] > figures[chosen[kind]]["miou"]:
             chosen[kind] = number
     methods = {**shipped, **{f"{kind}_chosen": tried[number][2] for kind, number in chosen.items()}}
     judged = localise(val, test, methods.pop("model"), card.class_names, others=methods)
@@ -203,8 +204,8 @@ def compare(run_or_model: Path, data: Path) -> dict[str, Any]:
         "photographs": {split: len(samples) for split, samples in parts.items()},
         "cases": {split: len(of_split["model"]) for split, of_split in scores.items()},
         "area_share": judged["area_share"],
-        "chosen_by": "pixel AP on validation",
-        "best_on_validation": max(table, key=lambda name: table[name]["validation"]["pixel_ap"]),
+        "chosen_by": "mean IoU on validation",
+        "best_on_validation": max(table, key=lambda name: table[name]["validation"]["miou"]),
         "table": table,
         "texture_helps": {
             one: {

@@ -140,8 +140,8 @@ def enhance(
         image: RGB uint8 (H, W, 3) or grey uint8 (H, W).
         texture: how texture is measured, from the model's card; None takes `TextureCard`'s defaults.
         radius_px: of the windows of the fit; should span a cell of the class map and some texture on both sides of
-            a border. None takes an eighth of the long side, which was best on validation (see "What texture adds" in
-            the documentation), at least the texture window.
+            a border. None takes an eighth of the long side, whose mean IoU was best on validation (`make
+            refinements`), at least the texture window.
         strength: 0 returns the heatmap, 1 the refined one, between them a blend.
 
     Returns:
