@@ -236,7 +236,10 @@ def _tables(result: Mapping[str, Any], where: str, area_share: Any, every: bool)
 
 
 def _refinements(result: Mapping[str, Any]) -> list[str]:
-    n, titles = result["photographs"], {"model": "the heatmap as it is", "texture_and_grey": "refined with both"}
+    n, titles = (
+        result["photographs"],
+        {"model": "the heatmap as it is", "texture_and_grey": "refined with texture and the grey level"},
+    )
     titles |= REFINEMENTS
     titles |= {f"{name}_chosen": f"{title}, settings chosen" for name, title in titles.items()}
     rows = {

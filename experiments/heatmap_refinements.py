@@ -33,7 +33,7 @@ from geocamnet.images import read_image
 from geocamnet.runtime.heatmap import guided_filter, place_maps, scale_maps, texture_guide
 from geocamnet.runtime.model import scale_to_card
 from geocamnet.train.demo import RECIPES
-from geocamnet.train.index import IndexRow, read_index
+from geocamnet.train.index import IndexRow, read_index, use_fold
 from geocamnet.train.localise import MAX_SHARE, HeatmapOf, Predict, Sample, localise, pixel_average_precision
 from geocamnet.train.map_samples import mask_samples
 from geocamnet.train.plain_heatmaps import grey
@@ -156,7 +156,8 @@ def draw(folder: Path) -> Path:
 def compare(run_or_model: Path, data: Path) -> dict[str, Any]:
     """Choose on validation, judge on the test part, and say what texture is worth."""
     predict, card = open_predictor(run_or_model)
-    rows = [row for row in read_index(data) if row.mask]
+    rows, fold = read_index(data), card.data.get("fold")
+    rows = [row for row in (rows if fold is None else use_fold(rows, fold)) if row.mask]
 
     def read_row(row: IndexRow) -> NDArray[np.uint8]:
         return scale_to_card(read_image(data / row.image), card, row.um_per_px)
