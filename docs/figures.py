@@ -236,11 +236,8 @@ def _tables(result: Mapping[str, Any], where: str, area_share: Any, every: bool)
 
 
 def _refinements(result: Mapping[str, Any]) -> list[str]:
-    n, titles = (
-        result["photographs"],
-        {"model": "the heatmap as it is", "texture_and_grey": "refined with texture and the grey level"},
-    )
-    titles |= REFINEMENTS
+    n, both = result["photographs"], "refined with texture and the grey level"
+    titles = {"model": "the heatmap as it is", **REFINEMENTS, "texture_and_grey": both}
     titles |= {f"{name}_chosen": f"{title}, settings chosen" for name, title in titles.items()}
     rows = {
         name: {**row, **{f"val_{key}": value for key, value in row["validation"].items()}}
