@@ -18,7 +18,7 @@ def main(model_file: str, photograph: str = "", picture: str = "out/predicted.jp
 
     prediction = model.predict(image)
 
-    print(f"{prediction.label or 'not sure'} ({prediction.elapsed_ms:.0f} ms)")
+    print(f"{prediction.verdict} ({prediction.elapsed_ms:.0f} ms)")
     for name, probability in prediction.top(3):
         print(f"  {probability:6.1%}  {name}")
     heatmap = gc.enhance(prediction.heatmap(), image, texture=model.card.texture)  # (H, W), 0 to 1

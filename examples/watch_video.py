@@ -21,7 +21,7 @@ def main(model_file: str, source: str = "") -> None:
         for frame, prediction in gc.watch(source or drawn_section(Path(folder)), model, max_frames=100):
             heatmap = prediction.heatmap()
             print(
-                f"{frame.shape[1]} x {frame.shape[0]} px: {prediction.label or 'not sure'}, "
+                f"{frame.shape[1]} x {frame.shape[0]} px: {prediction.verdict}, "
                 f"heat on {area_percent(heatmap):.0f} % of the field, {prediction.elapsed_ms:.0f} ms"
             )
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocamnet.card import FORMAT, ClassCard, ModelCard, TextureCard
+from geocamnet.card import FORMAT, ClassCard, FamiliarCard, ModelCard, TextureCard
 from geocamnet.errors import ModelError
 
 
@@ -24,7 +24,10 @@ def test_a_card_survives_its_round_trip(tiny_card):
         labels="multi",
         long_side_px=None,
         um_per_px=1.25,
+        label_thresholds=(0.3, 0.5, 0.25),
+        evidence_below=-1.5,
         texture=TextureCard(levels=8, window_px=21, low=3.5, high=250.0),
+        familiar=FamiliarCard(mean=(0.5, 2.0), precision=((4.0, 0.5), (0.5, 1.0)), limit=4.25, long_side_px=192),
         precision="int8",
         licence="Apache-2.0",
         attribution="葡萄花边, Sichuan",
@@ -75,6 +78,29 @@ def test_a_card_without_texture_takes_the_defaults(tiny_card):
     assert ModelCard.from_json(changed(tiny_card, texture="remove")).texture == TextureCard()
 
 
+def test_a_card_of_before_refuses_nothing(tiny_card):
+    old = dict.fromkeys(("label_thresholds", "evidence_below", "familiar"), "remove")
+    card = ModelCard.from_json(changed(tiny_card, **old))
+    assert (card.label_thresholds, card.evidence_below, card.familiar) == ((), None, None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "thresholds"), [("multi", (0.5, 0.5)), ("multi", (0.5, 0.5, 1.5)), ("single", (0.5, 0.5, 0.5))]
+)
+def test_thresholds_are_one_a_class_and_only_for_several_labels(tiny_card, labels, thresholds):
+    with pytest.raises(ModelError, match="label_thresholds must be 3 values from 0 to 1"):
+        replace(tiny_card, labels=labels, label_thresholds=thresholds)
+
+
+@pytest.mark.parametrize(
+    "values", [{"precision": ((1.0,),)}, {"precision": ((1.0, 0.0), (1.0,))}, {"limit": 0.0}, {"limit": float("nan")}]
+)
+def test_what_is_familiar_must_fit_itself(values):
+    whole = {"mean": (0.0, 0.0), "precision": ((1.0, 0.0), (0.0, 1.0)), "limit": 3.0, "long_side_px": 64}
+    with pytest.raises(ModelError, match="familiar"):
+        FamiliarCard(**{**whole, **values})
+
+
 def test_an_unknown_key_is_named_and_the_known_ones_are_listed(tiny_card):
     with pytest.raises(ModelError, match=r"'temprature'.*temperature.*Did you mean 'temperature'"):
         ModelCard.from_json(changed(tiny_card, temprature=1.0))
@@ -118,6 +144,8 @@ def test_json_that_is_no_object_is_refused(text):
         {"texture": {"windows_px": 3}},
         {"map_scale": ["wide", 1, 1]},
         {"class_bias": 0.5},
+        {"familiar": {"mean": [1.0]}},
+        {"familiar": 3},
     ],
 )
 def test_values_of_the_wrong_kind_are_refused(tiny_card, values):

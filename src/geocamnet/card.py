@@ -37,6 +37,33 @@ class TextureCard:
 
 
 @dataclass(frozen=True)
+class FamiliarCard:
+    """What the training photographs look like, so that a photograph of something else can be told from them.
+
+    The distance of a photograph with the statistics x (see `runtime.familiar`) is
+    ``sqrt((x - mean)^T precision (x - mean))`` (Mahalanobis 1936).
+
+    Attributes:
+        mean: (F,) statistics of the training photographs.
+        precision: (F, F) the inverse of their covariance.
+        limit: a photograph further away than this is unlike the training photographs.
+        long_side_px: at which photographs are measured.
+    """
+
+    mean: tuple[float, ...]
+    precision: tuple[tuple[float, ...], ...]
+    limit: float
+    long_side_px: int
+
+    def __post_init__(self) -> None:
+        count = len(self.mean)
+        if len(self.precision) != count or any(len(row) != count for row in self.precision):
+            raise ModelError(f"familiar: precision must be {count} x {count}, for mean has {count} values.")
+        if not (self.limit > 0 and self.long_side_px > 0):
+            raise ModelError("familiar: limit and long_side_px must be above 0.")
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a model file is: read from the file's metadata, never from code.
 
@@ -53,8 +80,13 @@ class ModelCard:
         map_scale: (C,) evidence that counts as full heat, per class, from validation photographs.
         class_bias: (C,) spatial mean of a class map + its bias = its logit.
         temperature: the logits are divided by it inside the graph (Guo et al. 2017, arXiv 1706.04599).
-        abstain_below: top probabilities under it are answered with "not sure".
+        abstain_below: top probabilities under it are answered with "not sure"; only where ``labels`` is ``"single"``.
+        label_thresholds: (C,) where ``labels`` is ``"multi"``: a class is named from this probability on; empty
+            means 0.5 each.
+        evidence_below: photographs whose evidence for all classes together (`runtime.model.evidence_of`) lies under
+            it are answered with "nothing here"; None never says so.
         texture: how texture is measured for this data.
+        familiar: what the training photographs look like; None where it was not measured.
         precision: ``"fp32"`` or ``"int8"``.
         licence, attribution: of the weights, and what must be said of the data they were trained on.
         data: what it was trained on: name, sections known or not, photographs and sections per split.
@@ -79,7 +111,10 @@ class ModelCard:
     class_bias: tuple[float, ...]
     temperature: float = 1.0
     abstain_below: float = 0.0
+    label_thresholds: tuple[float, ...] = ()
+    evidence_below: float | None = None
     texture: TextureCard = field(default_factory=TextureCard)
+    familiar: FamiliarCard | None = None
     precision: str = "fp32"
     licence: str = ""
     attribution: str = ""
@@ -103,6 +138,15 @@ class ModelCard:
             raise ModelError(unknown_name("kind of labels", self.labels, ("single", "multi")))
         if any(not value > 0 for value in self.map_scale) or not self.temperature > 0:
             raise ModelError(f"Card '{self.name}': map_scale and temperature must be above 0.")
+        if self.label_thresholds and (
+            self.labels == "single"
+            or len(self.label_thresholds) != count
+            or any(not 0 <= value <= 1 for value in self.label_thresholds)
+        ):
+            raise ModelError(
+                f"Card '{self.name}': label_thresholds must be {count} values from 0 to 1 where labels are 'multi', "
+                f"and empty where they are 'single'; received {len(self.label_thresholds)} with labels '{self.labels}'."
+            )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -149,8 +193,12 @@ class ModelCard:
                 ClassCard(one["name"], one["title"], tuple(one["colour_rgb"])) for one in values["classes"]
             )
             values["texture"] = TextureCard(**values.get("texture", {}))
-            for name in ("map_scale", "class_bias"):
+            values.setdefault("label_thresholds", ())  # cards of before have none
+            for name in ("map_scale", "class_bias", "label_thresholds"):
                 values[name] = tuple(float(value) for value in values[name])
+            if (familiar := values.get("familiar")) is not None:
+                mean, precision = tuple(familiar["mean"]), tuple(tuple(row) for row in familiar["precision"])
+                values["familiar"] = FamiliarCard(**{**familiar, "mean": mean, "precision": precision})
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"The model card is not complete: {error}.") from error

@@ -348,7 +348,7 @@ def run(
         overwrite: do again what is there.
     """
     from geocamnet.runtime.folder import predict_folder
-    from geocamnet.runtime.model import load
+    from geocamnet.runtime.model import REFUSALS, load
 
     opened = load(model)
     log.info("model: %s (%s)", opened.card.name, opened.path)
@@ -365,7 +365,10 @@ def run(
         )
     for path, reason in result.skipped[:20]:
         log.warning("skipped %s: %s", path, reason)
-    log.info("%s: %d named, %d skipped: predictions.csv, pictures/", out, len(result.rows), len(result.skipped))
+    refused = {name: result.counts[name] for name in REFUSALS if name in result.counts}
+    counts = {"named": len(result.rows) - sum(refused.values()), **refused, "skipped": len(result.skipped)}
+    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    log.info("%s: %s: predictions.csv, pictures/", out, told)
     if pairs:
         joined = sum(bool(row.joined) for row in result.rows)
         log.info("%d field(s) of several photographs, %d photograph(s) alone", joined, len(result.rows) - joined)

@@ -82,10 +82,14 @@ def progress(what: str) -> Iterator[OnProgress]:
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:
     """Show the figures of an evaluation beside its baselines, and the heatmaps' where they were judged."""
+    from geocamnet.train.caveats import verdicts_in_words
+
     names = [name for name in ("accuracy", "balanced_accuracy", "macro_f1", "mAP") if name in metrics["model"]]
     rows = {"this network": metrics["model"], **figures_of(metrics.get("baselines"))}
     plural = "" if metrics["n"] == 1 else "s"
     _show_table(f"{metrics['split']}: {metrics['n']} photograph{plural}", names, rows)
+    if verdicts := metrics["model"].get("verdicts"):
+        _output().print(verdicts_in_words(verdicts), markup=False, highlight=False, soft_wrap=True)
     places = metrics.get("localisation") or {}
     if places.get("table"):
         _show_table(f"heatmaps against {places['kind']}", ("miou", "pixel_ap", "energy", "pointing"), places["table"])
@@ -110,7 +114,9 @@ def show_card(card: "ModelCard") -> None:
         "labels": "one a photograph" if card.labels == "single" else "several a photograph",
         "long side": f"{card.long_side_px} px" if card.long_side_px else "any",
         "scale": f"{card.um_per_px} µm a pixel" if card.um_per_px else "not known",
-        "not sure below": f"{card.abstain_below:.2f}",
+        "not sure below": _thresholds(card),
+        "nothing here": "never said" if card.evidence_below is None else f"evidence below {card.evidence_below:.2f}",
+        "unlike training": f"distance above {card.familiar.limit:.2f}" if card.familiar else "never said",
         "trained on": _trained_on(card.data),
         "teacher": str(card.teacher.get("architecture", "none")),
         "figures": _figures(card.metrics),
@@ -146,6 +152,13 @@ def _show_table(title: str, names: Sequence[str], rows: Mapping[str, Mapping[str
         values = (f"{figures[name]:.3f}" if figures.get(name) is not None else "-" for name in names)
         table.add_row(who.replace("_", " "), *values)
     _output().print(table)
+
+
+def _thresholds(card: "ModelCard") -> str:
+    if card.labels == "single":
+        return f"{card.abstain_below:.2f}"
+    limits = card.label_thresholds or (0.5,) * len(card.classes)
+    return ", ".join(f"{one.title} {limit:.2f}" for one, limit in zip(card.classes, limits, strict=True))
 
 
 def _trained_on(data: Mapping[str, Any]) -> str:

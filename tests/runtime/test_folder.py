@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image, write_image
 from geocamnet.runtime import folder as folder_file
+from geocamnet.runtime.familiar import statistics
 from geocamnet.runtime.folder import COLUMNS, picture_path, predict_folder
 from geocamnet.runtime.measure import area_percent, texture_entropy
 from geocamnet.runtime.model import load
@@ -128,6 +130,39 @@ def test_several_labels_are_joined_and_counted_each(tmp_path, tiny_card, make_st
     report = predict_folder(tmp_path / "in", tmp_path / "out", model)
     assert {row.image: row.label for row in report.rows} == {"magenta.png": "oolite|vug", "red.png": "oolite"}
     assert report.counts == {"oolite": 2, "vug": 1}
+
+
+def test_the_heat_drawn_is_that_of_the_strongest_class_named(tmp_path, tiny_card, make_student, paint):
+    card = replace(tiny_card, labels="multi", label_thresholds=(1.0, 0.1, 0.2))
+    model = load(make_student(tmp_path / "multi.onnx", card))
+    image = paint((40, 80), "oolite", "vug")
+    image[:, :50] = image[0, 0]  # more red than blue: the first class is the most probable, and not named
+    write_image(tmp_path / "in" / "a.png", image)
+    predict_folder(tmp_path / "in", tmp_path / "out", model)
+    row, prediction = table(tmp_path / "out")["a.png"], model.predict(image)
+    assert (row["most_probable"], row["label"]) == ("oolite", "vug|foam")
+    assert float(row["area_percent"]) == pytest.approx(area_percent(prediction.heatmap("vug")), rel=1e-4)
+    assert area_percent(prediction.heatmap("vug")) < area_percent(prediction.heatmap("oolite"))
+
+
+def test_refusals_are_told_in_the_table_and_counted(source, tmp_path, tiny_card, make_student, paint):
+    mean = tuple(statistics(paint((40, 60), "oolite"), 64).tolist())
+    only_contrast = np.zeros((len(mean), len(mean)))
+    only_contrast[0, 0] = 1
+    familiar = FamiliarCard(mean, tuple(map(tuple, only_contrast.tolist())), limit=2.0, long_side_px=64)
+    checked = np.indices((40, 40)).sum(0) % 2 * 255
+    write_image(source / "checked.png", np.repeat(checked[..., None], 3, 2).astype(np.uint8))
+    model = load(make_student(tmp_path / "strict.onnx", replace(tiny_card, evidence_below=1.2, familiar=familiar)))
+    report = predict_folder(source, tmp_path / "out", model)
+    assert {name: row["label"] for name, row in table(tmp_path / "out").items()} == {
+        "a.png": "oolite",
+        "a.jpg": "foam",
+        "well 1/a.png": "vug",
+        "checked.png": "unlike the training photographs",
+        "葡萄/缝合线.png": "nothing here",
+    }
+    assert summary(tmp_path / "out")["counts"] == report.counts
+    assert report.counts["nothing here"] == report.counts["unlike the training photographs"] == 1
 
 
 def test_a_model_of_two_classes_has_no_third(tmp_path, tiny_card, make_student, paint):

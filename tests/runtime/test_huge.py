@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import write_image
+from geocamnet.runtime.familiar import distance_of, statistics
 from geocamnet.runtime.huge import predict_huge
 from geocamnet.runtime.model import load
 
@@ -28,6 +30,7 @@ def test_one_tile_is_predict(student, paint, shape_hw):
     np.testing.assert_array_equal(huge.probabilities, one.probabilities)
     np.testing.assert_array_equal(huge.heatmap("vug"), one.heatmap("vug"))
     assert (huge.label, huge.labels, huge.top()) == (one.label, one.labels, one.top())
+    assert (huge.verdict, huge.evidence, huge.distance) == (one.verdict, one.evidence, one.distance)
     assert huge.shape_hw == shape_hw
 
 
@@ -57,6 +60,7 @@ def test_probabilities_of_a_mosaic_are_those_of_the_whole(unscaled, paint):
     image = paint((120, 200), "oolite", "vug")  # whole cells: nothing is padded
     whole, huge = unscaled.predict(image), predict_huge(image, unscaled, tile_px=64)
     np.testing.assert_allclose(huge.probabilities, whole.probabilities, atol=1e-5)
+    assert huge.evidence == pytest.approx(whole.evidence, abs=1e-4)
 
 
 def test_probabilities_of_several_labels_are_sigmoids(tmp_path, tiny_card, make_student, paint):
@@ -65,6 +69,16 @@ def test_probabilities_of_several_labels_are_sigmoids(tmp_path, tiny_card, make_
     image = paint((120, 200), "oolite", "vug")
     whole, huge = model.predict(image), predict_huge(image, model, tile_px=64)
     np.testing.assert_allclose(huge.probabilities, whole.probabilities, atol=1e-5)
+
+
+def test_a_mosaic_is_as_far_from_the_training_photographs_as_its_median_tile(tmp_path, tiny_card, make_student, paint):
+    image = paint((64, 192), "oolite", "vug")  # three tiles, the middle one of both colours
+    mean = tuple(statistics(image[:, :64], 64).tolist())
+    familiar = FamiliarCard(mean, tuple(map(tuple, np.eye(len(mean)).tolist())), limit=9.0, long_side_px=64)
+    model = load(make_student(tmp_path / "familiar.onnx", replace(tiny_card, familiar=familiar)))
+    tiles = [distance_of(image[:, left : left + 64], familiar) for left in (0, 64, 128)]
+    assert tiles[0] < min(tiles[1:])
+    assert predict_huge(image, model, overlap_px=0).distance == pytest.approx(np.median(tiles))
 
 
 def test_the_mean_weighs_cells_by_the_photograph_in_them(unscaled):

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
+from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.runtime import model as model_file
-from geocamnet.runtime.model import Prediction, load
+from geocamnet.runtime.familiar import statistics
+from geocamnet.runtime.model import REFUSALS, Prediction, evidence_of, load
 
 
 def prediction_of(card, probabilities):
@@ -181,6 +183,65 @@ def test_several_labels_are_named_from_one_half(tiny_card):
     none = prediction_of(card, [0.49, 0.2, 0.1])
     assert none.label is None
     assert none.labels == ()
+
+
+def test_each_label_has_its_own_threshold_where_the_card_says_so(tiny_card):
+    card = replace(tiny_card, labels="multi", label_thresholds=(0.7, 0.2, 0.5))
+    prediction = prediction_of(card, [0.6, 0.2, 0.3])
+    assert prediction.labels == ("foam",)  # neither the most probable class nor one above 0.5
+    assert (prediction.label, prediction.verdict) == ("foam", "foam")
+    assert prediction.words == "Foam (20%)"
+    assert prediction_of(card, [0.8, 0.3, 0.9]).verdict == "vug|oolite|foam"
+    assert prediction_of(card, [0.8, 0.1, 0.9]).words == "Vug (90%) + Oolite (80%)"
+
+
+def test_a_refusal_names_no_class_and_says_why(tiny_card):
+    familiar = FamiliarCard(mean=(0.0,), precision=((1.0,),), limit=4.0, long_side_px=64)
+    card = replace(tiny_card, abstain_below=0.6, evidence_below=-1.0, familiar=familiar)
+    sure, unsure = [0.9, 0.1, 0.0], [0.5, 0.4, 0.1]
+
+    def verdict(probabilities, **measured):
+        found = replace(prediction_of(card, probabilities), **measured)
+        if found.verdict in REFUSALS:
+            assert (found.label, found.labels) == (None, ())
+            assert found.words.startswith(f"{found.verdict.capitalize()}; strongest: Oolite (")
+        return found.verdict
+
+    assert verdict(sure, evidence=-1.0, distance=4.0) == "oolite"
+    assert verdict(unsure, evidence=-1.0, distance=4.0) == "not sure"
+    assert verdict(sure, evidence=-1.01, distance=4.0) == verdict(unsure, evidence=-1.01) == "nothing here"
+    assert verdict(sure, evidence=-1.01, distance=4.1) == "unlike the training photographs"
+
+
+def test_evidence_is_the_free_energy_of_the_logits_or_their_joint_energy(tmp_path, tiny_card, make_student, paint):
+    image = paint((48, 80), "oolite", "foam")
+    for labels in ("single", "multi"):
+        card = replace(tiny_card, labels=labels)
+        prediction = load(make_student(tmp_path / f"{labels}.onnx", card)).predict(image)
+        z = prediction.class_maps.mean(axis=(1, 2)) + np.array(card.class_bias)
+        joined = np.log(np.exp(z).sum()) if labels == "single" else np.log(1 + np.exp(z)).sum()
+        assert prediction.evidence == pytest.approx(joined, abs=1e-5)
+        np.testing.assert_allclose(
+            prediction.probabilities,
+            np.exp(z / 2) / np.exp(z / 2).sum() if labels == "single" else 1 / (1 + np.exp(-z / 2)),
+            atol=1e-5,
+        )
+    assert evidence_of(np.array([-1000.0, -1000.0]), "multi") == 0
+    assert evidence_of(np.array([1000.0, 0.0]), "single") == 1000
+
+
+def test_a_photograph_is_measured_as_the_network_was_given_it(tmp_path, tiny_card, make_student, paint):
+    image = paint((48, 80), "oolite", "foam")
+    mean = tuple(statistics(image, 64).tolist())
+    familiar = FamiliarCard(mean, tuple(map(tuple, np.eye(len(mean)).tolist())), limit=0.05, long_side_px=64)
+    model = load(make_student(tmp_path / "familiar.onnx", replace(tiny_card, familiar=familiar)))
+    assert model.predict(image).distance == pytest.approx(0, abs=1e-6)
+    assert model.predict(image).label is not None
+    grey = np.full((48, 80, 3), 128, np.uint8)
+    assert model.predict(grey).verdict == "unlike the training photographs"
+    assert [one.distance for one in model.predict_batch(np.stack([image, grey]))] == [
+        model.predict(one).distance for one in (image, grey)
+    ]
 
 
 def test_top_lists_the_best_first(tiny_card):

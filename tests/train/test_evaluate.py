@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from geocamnet.card import ClassCard, ModelCard
+from geocamnet.card import ClassCard, FamiliarCard, ModelCard
 from geocamnet.errors import DataError
-from geocamnet.images import write_image
+from geocamnet.images import read_image, write_image
 from geocamnet.train import map_samples
 from geocamnet.train.evaluate import evaluate
 from geocamnet.train.index import IndexRow, read_index, write_index
@@ -126,9 +126,9 @@ def test_predictions_are_a_row_a_photograph(opened, data, run):
     evaluate(run, data, baselines=False, localisation=False)
     with (run / "predictions.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["image", "section", "label", "predicted", *CLASSES]
+    assert list(rows[0]) == ["image", "section", "label", "predicted", "verdict", *CLASSES]
     assert [row["image"] for row in rows] == [f"images/test-{i}.png" for i in range(6)]
-    assert all(row["label"] == row["predicted"] for row in rows)
+    assert all(row["label"] == row["predicted"] == row["verdict"] for row in rows)
     assert float(rows[0]["rows"]) + float(rows[0]["columns"]) == pytest.approx(1, abs=1e-5)
 
 
@@ -370,6 +370,41 @@ def test_several_labels_are_judged_with_thresholds_from_validation(opened, data,
     assert 0 < figures["model"]["mAP"] <= 1
     assert figures["baselines"]["random_forest"]["thresholds"] == figures["model"]["thresholds"]
     assert figures["model"]["thresholds"] != [0.5, 0.5]
+
+
+def test_the_cards_own_thresholds_are_judged_where_it_has_them(opened, data, run):
+    change_rows(data, lambda row: replace(row, labels=CLASSES) if row.source[-5] == "0" else row)
+    for limits in ((0.9, 0.05), (0.05, 0.9)):
+        opened(card_of(labels="multi", label_thresholds=limits))
+        model = evaluate(run, data, baselines=False, localisation=False)["model"]
+        assert model["thresholds"] == list(limits)
+        with (run / "predictions.csv").open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for row in rows:
+            named = {name for name, limit in zip(CLASSES, limits, strict=True) if float(row[name]) >= limit}
+            assert set(row["predicted"].split("|")) - {""} == named
+            assert set(row["verdict"].split("|")) == (named or {"not sure"})
+        assert model["abstention"]["threshold"] is None
+        assert model["abstention"]["coverage"] == np.mean([row["verdict"] != "not sure" for row in rows])
+
+
+def test_what_the_model_refuses_is_counted_by_reason(opened, data, run):
+    rows = [row for row in read_index(data) if row.split == "test"]
+    sorted_evidence = sorted(
+        float(np.logaddexp.reduce(predict(read_image(data / row.image))[1].mean((1, 2)))) for row in rows
+    )
+    blue = np.zeros((64, 80, 3), np.uint8) + np.uint8([0, 0, 200])
+    write_image(data / rows[0].image, blue)
+    precision = np.diag([0.0] * 11 + [1.0, 0.0])  # of the difference of blue and green alone
+    familiar = FamiliarCard((0.0,) * 13, tuple(map(tuple, precision.tolist())), limit=0.5, long_side_px=80)
+    opened(card_of(familiar=familiar, evidence_below=sorted_evidence[2]))
+    model = evaluate(run, data, baselines=False, localisation=False)["model"]
+    refused = model["verdicts"]
+    assert refused["unlike the training photographs"] == 1
+    assert refused["nothing here"] in (1, 2)  # the blue one may have been of these
+    assert refused["named"] == 5 - refused["nothing here"]
+    assert refused["accuracy"] == 1
+    assert refused["not sure"] == 0
 
 
 def test_the_gallery_shows_right_and_wrong_answers(opened, data, run):

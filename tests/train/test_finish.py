@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from geocamnet.images import read_image, write_image
+from geocamnet.runtime.familiar import distance_of, statistics
 from geocamnet.train.dataset import PhotographDataset
-from geocamnet.train.finish import constants_of, texture_of
+from geocamnet.train.finish import constants_of, familiar_of, texture_of
 from geocamnet.train.index import read_index, write_index
-from geocamnet.train.metrics import fit_temperature
+from geocamnet.train.metrics import fit_temperature, macro_f1_thresholds
 from geocamnet.train.runs import load_network
 
 CLASSES = ("foam", "oolite", "vug")
@@ -112,8 +113,85 @@ def test_the_temperature_is_fitted_to_the_validation_logits(network, tiny_data):
     assert 0 <= found["abstain_below"] <= 1
 
 
-def test_several_labels_have_no_temperature(network, tiny_data):
-    assert set(constants(network, tiny_data, labels="multi")) == {"map_scale"}
+def logits_of(network, data, rows):
+    dataset = PhotographDataset(data, rows, classes=CLASSES, image_px=96)
+    with torch.inference_mode():
+        return np.stack([network(dataset[one]["image"][None]).logits[0].numpy() for one in range(len(rows))])
+
+
+def test_several_labels_have_a_temperature_and_a_threshold_each_from_validation(tmp_path, network, make_data):
+    data = make_data(tmp_path / "more", counts=(1, 10, 1))
+    rows = [row for row in read_index(data) if row.split == "val"]
+    few = [row for row in rows if row.labels != ("vug",)] + [row for row in rows if row.labels == ("vug",)][:4]
+    found = constants(network, data, few, labels="multi")
+    assert set(found) == {"map_scale", "temperature", "label_thresholds", "evidence_below"}
+    logits = logits_of(network, data, few)
+    truth = np.array([[name in row.labels for name in CLASSES] for row in few]).astype(int)
+    temperature = fit_temperature(logits, truth)
+    assert found["temperature"] == pytest.approx(temperature, rel=1e-3)
+    best = macro_f1_thresholds(1 / (1 + np.exp(-logits / temperature)), truth)
+    assert found["label_thresholds"][:2] == pytest.approx(best[:2], abs=1e-3)
+    assert found["label_thresholds"][2] == 0.5  # four photographs are too few to choose by
+    evidence = np.sort(np.log1p(np.exp(logits)).sum(1))
+    assert found["evidence_below"] == pytest.approx(evidence[1], abs=1e-4)  # of 24 one has less: 5 % at most
+
+
+def test_nothing_is_called_empty_by_a_softmax_or_by_a_handful_of_photographs(tmp_path, network, make_data, tiny_data):
+    assert "evidence_below" not in constants(network, make_data(tmp_path / "more", counts=(1, 10, 1)))
+    assert "evidence_below" not in constants(network, tiny_data, labels="multi")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, make_data):
+    return make_data(tmp_path_factory.mktemp("data") / "many", counts=(20, 10, 2))
+
+
+def test_what_is_familiar_comes_from_training_photographs_and_its_limit_from_validation(many):
+    rows = read_index(many)
+    card = familiar_of(many, rows, image_px=96)
+    assert card.long_side_px == 96
+    seen = [statistics(read_image(many / row.image), 96) for row in rows if row.split == "train"]
+    np.testing.assert_allclose(card.mean, np.mean(seen, axis=0), atol=1e-5)
+    distances = {
+        split: np.sort([distance_of(read_image(many / row.image), card) for row in rows if row.split == split])
+        for split in ("val", "test")
+    }
+    assert card.limit == distances["val"][-1]  # of 30 none may be refused at 1 %
+    assert (distances["test"] <= 2 * card.limit).all()
+    assert familiar_of(many, [row for row in rows if row.split != "test"], image_px=96) == card
+    assert familiar_of(many, rows, image_px=640).long_side_px == 192
+
+
+def test_photographs_of_something_else_are_further_away_than_the_limit(many):
+    card = familiar_of(many, read_index(many), image_px=96)
+    rng = np.random.default_rng(0)
+    strangers = {
+        "even": np.full((64, 96, 3), 128, np.uint8),
+        "fine noise": np.repeat(rng.integers(0, 256, (64, 96, 1), dtype=np.uint8), 3, 2),
+        "ramp": np.repeat(np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))[..., None], 3, 2),
+    }
+    for name, image in strangers.items():
+        assert distance_of(image, card) > card.limit, name
+
+
+def test_a_faint_tint_of_grey_photographs_is_no_stranger(tmp_path, make_data):
+    data = make_data(tmp_path / "grey", counts=(20, 10, 2))
+    for row in read_index(data):
+        image = read_image(data / row.image)[..., :1].repeat(3, axis=2)
+        write_image(data / row.image, image)
+    card = familiar_of(data, read_index(data), image_px=96)
+    image = read_image(data / read_index(data)[0].image)
+
+    def tinted(levels):
+        colour = np.array([levels, 0, -levels])
+        return distance_of(np.clip(image + colour, 0, 255).astype(np.uint8), card)
+
+    assert tinted(2) < tinted(0) + 1
+    assert tinted(60) > 2 * card.limit
+
+
+def test_few_photographs_say_nothing_of_what_is_familiar(tiny_data):
+    assert familiar_of(tiny_data, read_index(tiny_data), image_px=96) is None
 
 
 def test_a_network_without_evidence_still_has_scales_above_zero(network, tiny_data):

@@ -81,6 +81,8 @@ def figures(seed=0):
     model["intervals"] = bootstrap_interval(probabilities.argmax(1), targets, n_classes=3)
     model["coverage_accuracy"] = coverage_accuracy(probabilities, targets)
     model["abstention"] = {"threshold": 0.5, "coverage": 0.9, "accuracy": 0.95}
+    refused = {"not sure": 20, "nothing here": 3, "unlike the training photographs": 7}
+    model["verdicts"] = {"named": 90, "accuracy": 0.8, **refused}
     heat = {"miou": 0.4, "pixel_ap": 0.5, "energy": 0.3, "pointing": 0.6, "threshold": 0.4, "per_class": {}}
     faith = dict.fromkeys(("insertion", "deletion", "road", "average_drop", "average_increase", "mean_heat"), 0.25)
     faith["standard_error"] = dict.fromkeys(faith, 0.019)
@@ -147,6 +149,7 @@ def run(tmp_path):
                 "label": "vug",
                 "predicted": "vug" if right else "oolite",
                 "probability": 0.8,
+                "verdict": "vug" if right else "not sure",
                 "right": right,
             }
         )
@@ -223,6 +226,12 @@ def test_curves_calibration_and_coverage_are_drawn_in_the_colour_of_the_page(run
     _, words = read(page)
     for label in ("train loss", "val accuracy", "how sure the model is", "learning rate"):
         assert label in words
+
+
+def test_refusals_are_counted_and_told_beside_the_pictures(run):
+    _, text = read(write_report(run))
+    assert "90 named (80% of them rightly), 20 not sure, 3 nothing here, 7 unlike the training photographs" in text
+    assert text.count("told as “not sure”") == 1
 
 
 @pytest.mark.parametrize("kept", ["card.json", "metrics.json", "log.csv", "recipe.toml"])

@@ -1,5 +1,6 @@
 """The two trainings and adoption: what they ask of their data, and what the run's card says afterwards."""
 
+import csv
 import json
 from dataclasses import replace
 
@@ -9,11 +10,15 @@ import torch
 
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image
+from geocamnet.runtime.folder import predict_folder
+from geocamnet.runtime.model import REFUSALS, load
 from geocamnet.train.cam import extract
 from geocamnet.train.evaluate import evaluate
+from geocamnet.train.export import export
 from geocamnet.train.index import read_index, write_index
 from geocamnet.train.predictor import open_predictor
 from geocamnet.train.recipes import CamRecipe
+from geocamnet.train.report import write_report
 from geocamnet.train.runs import load_network, read_card
 from geocamnet.train.training import adopt, distil, train
 from tiny import STUDENT, TEACHER, read_log, write_data
@@ -146,6 +151,41 @@ def test_several_labels_are_learnt_and_judged(tmp_path):
     assert metrics["model"]["mAP"] > 0.9
     student = distil(data, tmp_path / "student", replace(STUDENT, teacher_maps="online"), teacher=tmp_path / "run")
     assert student.labels == "multi"
+
+
+def test_several_labels_go_all_the_way_from_training_to_the_table(tmp_path):
+    labels = {"oolite": 7, "vug": 7, "oolite|vug": 7}
+    data = write_data(tmp_path / "data", train=labels, val=labels, test=["oolite", "vug", "oolite|vug"])
+    train(data, tmp_path / "teacher", replace(TEACHER, epochs=6))
+    extract(data, tmp_path / "teacher", CamRecipe())
+    card = distil(data, tmp_path / "student", replace(STUDENT, epochs=12), teacher=tmp_path / "teacher")
+    assert (card.labels, len(card.label_thresholds)) == ("multi", 2)
+    assert card.temperature != 1
+    assert card.evidence_below is not None
+
+    metrics = evaluate(tmp_path / "student", data, baselines=False, localisation=False)
+    assert metrics["model"]["thresholds"] == list(card.label_thresholds)
+    verdicts = metrics["model"]["verdicts"]
+    assert sum(count for name, count in verdicts.items() if name != "accuracy") == metrics["n"] == 6
+    assert "mAP" in write_report(tmp_path / "student").read_text(encoding="utf-8")
+
+    export(tmp_path / "student", tmp_path / "student.onnx", data=data)
+    model = load(tmp_path / "student.onnx")
+    assert model.card.label_thresholds == card.label_thresholds
+    assert model.card.familiar == card.familiar is not None
+    predict_folder(data / "images", tmp_path / "out", model, texture=False)
+    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8-sig", newline="") as stream:
+        said = {row["image"]: row["label"] for row in csv.DictReader(stream)}
+    assert len(said) == len(read_index(data))
+    least = dict(zip(card.class_names, card.label_thresholds, strict=True))
+    for row in read_index(data):
+        prediction = model.predict(read_image(data / row.image))
+        if prediction.verdict not in REFUSALS:
+            named = [name for name, probability in prediction.top(2) if probability >= least[name]]
+            assert said[row.image.removeprefix("images/")] == "|".join(named)
+    right = [set(said[row.image.removeprefix("images/")].split("|")) == set(row.labels) for row in read_index(data)]
+    assert sum(right) > 0.7 * len(right)
+    assert any(sorted(label.split("|")) == ["oolite", "vug"] for label in said.values())
 
 
 # --- the student -----------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from geocamnet.errors import DataError, ModelError
 from geocamnet.images import RgbImage, list_images, write_image, written_aside
 from geocamnet.runtime.heatmap import enhance
 from geocamnet.runtime.measure import area_percent, texture_entropy
-from geocamnet.runtime.model import NOT_SURE, Model
+from geocamnet.runtime.model import Model
 from geocamnet.runtime.pairs import find_fields, predict_field
 from geocamnet.runtime.render import MAX_PANEL_PX, draw_scale_bar, overlay, side_by_side
 
@@ -42,11 +42,13 @@ class FolderRow:
     Attributes:
         image: path below the source, with ``/``; of a field the photograph shown, PPL where there is one.
         joined: the other photographs of the field, predicted together with it, joined by ``|``; empty for none.
-        label: class named; several joined by ``|`` where the model may name several; "not sure" for none.
-        most_probable: the class with the highest probability, named or not; its heatmap is the one drawn.
+        label: class named; several joined by ``|`` where the model may name several, the most probable first; "not
+            sure", "nothing here" or "unlike the training photographs" where none is (see `Prediction.verdict`).
+        most_probable: the class with the highest probability, named or not; the heatmap drawn is that of the first
+            class named, or else of this one.
         probability: of ``most_probable``, 0 to 1.
         second, third: the next classes, empty where the model has fewer; with their probabilities.
-        area_percent: share of the photograph, 0 to 100, where the heatmap of ``most_probable`` is at least 0.5.
+        area_percent: share of the photograph, 0 to 100, where the heatmap drawn is at least 0.5.
         texture_entropy: mean GLCM entropy of the photograph, None without texture.
         width_px, height_px: of the photograph.
         um_per_px: micrometres a pixel, None where unknown.
@@ -95,7 +97,7 @@ class FolderReport:
     Attributes:
         rows: the whole table, photographs of earlier calls included.
         skipped: photographs that could not be predicted, with the reason; a field counts as its first photograph.
-        counts: rows per label, the most frequent first; "not sure" is one of them.
+        counts: rows per label, the most frequent first; "not sure" and the other refusals are among them.
         out: the folder written.
     """
 
@@ -205,15 +207,14 @@ def _fields(photographs: list[Path], root: Path, out: Path, pairs: bool) -> list
 
 def _predict_one(field: _Field, model: Model, um_per_px: float | None, texture: bool) -> tuple[FolderRow, RgbImage]:
     image, prediction = predict_field(field.paths, model, um_per_px=um_per_px)
-    heatmap = prediction.heatmap()
+    heatmap = prediction.heatmap(prediction.label)
     enhanced = enhance(heatmap, image, texture=model.card.texture) if texture else None
     first, probability = prediction.top(1)[0]
     second, third = [*prediction.top(3)[1:], ("", None), ("", None)][:2]
-    label = "|".join(prediction.labels) or NOT_SURE
     row = FolderRow(
         image=field.names[0],
         joined=field.joined,
-        label=label,
+        label=prediction.verdict,
         most_probable=first,
         probability=probability,
         second=second[0],
@@ -227,12 +228,10 @@ def _predict_one(field: _Field, model: Model, um_per_px: float | None, texture: 
         um_per_px=um_per_px,
         elapsed_ms=prediction.elapsed_ms,
     )
-    titles = {one.name: one.title for one in model.card.classes}
-    said = " + ".join(titles[one] for one in prediction.labels) or f"Not sure; perhaps {titles[first]}"
     if enhanced is None:
         return row, _two_panels(image, heatmap, um_per_px)
     together = f", {len(field.names)} photographs together" if field.joined else ""
-    title = f"{said} ({probability:.0%}{together})"
+    title = f"{prediction.words}{together}"
     return row, side_by_side(image, heatmap, enhanced, title=title, um_per_px=um_per_px)
 
 

@@ -14,7 +14,7 @@ from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import RgbImage, read_image
 from geocamnet.runtime.heatmap import resize_heatmap
-from geocamnet.runtime.model import Model, Prediction, check_image, probabilities_of, scale_to_card
+from geocamnet.runtime.model import Model, Prediction, check_image, evidence_of, probabilities_of, scale_to_card
 from geocamnet.tiles import Blender, Tile, tile_grid
 
 FloatArray = NDArray[np.float32]
@@ -65,7 +65,8 @@ def predict_huge(
 
     Probabilities follow from the blended maps as inside the network: ``z_c = (mean(M_c) + b_c) / T`` with the
     card's ``class_bias`` b and ``temperature`` T, then softmax or sigmoid; the mean weighs each cell with the
-    area of the photograph in it. A photograph that fits in one tile is predicted exactly as by `Model.predict`.
+    area of the photograph in it. Its distance from the training photographs is the median of its tiles'. A
+    photograph that fits in one tile is predicted exactly as by `Model.predict`.
 
     Args:
         image: RGB uint8 (H, W, 3), or the path of a photograph.
@@ -93,7 +94,7 @@ def predict_huge(
         if on_progress is not None:
             on_progress(1, 1)
         shape_hw = (photograph.shape[0], photograph.shape[1])
-        return HugePrediction(model.card, one.probabilities, one.class_maps, shape_hw, one.elapsed_ms, one.covered_hw)
+        return HugePrediction(**{**vars(one), "shape_hw": shape_hw})
 
     overlap_cells = tile_cells // 4 if overlap_px is None else math.ceil(overlap_px / cell_px)
     overlap_cells = min(overlap_cells, tile_cells - 1)
@@ -101,18 +102,23 @@ def predict_huge(
     cells_hw = (math.ceil(covered_h), math.ceil(covered_w))
     tiles = tile_grid(cells_hw, tile_px=tile_cells, overlap_px=overlap_cells)
     blender = Blender(len(model.card.classes), cells_hw, overlap=overlap_cells)
-    for done, (tile, maps) in enumerate(_tile_maps(scaled, model, tiles, cell_px), start=1):
+    distances = []
+    for done, (tile, maps, distance) in enumerate(_predicted_tiles(scaled, model, tiles, cell_px), start=1):
         blender.add(tile, maps)
+        distances.append(distance)
         if on_progress is not None:
             on_progress(done, len(tiles))
     class_maps = blender.blend()  # (C, h, w)
+    logits = _logits(class_maps, (covered_h, covered_w), model.card)
     return HugePrediction(
         card=model.card,
-        probabilities=_probabilities(class_maps, (covered_h, covered_w), model.card),
+        probabilities=probabilities_of(logits, model.card),
         class_maps=class_maps,
         shape_hw=(photograph.shape[0], photograph.shape[1]),
         elapsed_ms=(time.perf_counter() - start) * 1000,
         covered_hw=(covered_h, covered_w),
+        evidence=evidence_of(logits, model.card.labels),
+        distance=float(np.median(distances)),
     )
 
 
@@ -133,7 +139,10 @@ def _tile_of(card: ModelCard, tile_px: int | None) -> tuple[int, int]:
     return tile_cells, cell_px
 
 
-def _tile_maps(image: RgbImage, model: Model, tiles: list[Tile], cell_px: int) -> Iterator[tuple[Tile, FloatArray]]:
+def _predicted_tiles(
+    image: RgbImage, model: Model, tiles: list[Tile], cell_px: int
+) -> Iterator[tuple[Tile, FloatArray, float]]:
+    """Yield each tile, its class maps, and its distance from the training photographs."""
     for tile in tiles:
         top, left, height, width = (side * cell_px for side in tile)
         part = image[top : top + height, left : left + width]
@@ -141,18 +150,19 @@ def _tile_maps(image: RgbImage, model: Model, tiles: list[Tile], cell_px: int) -
         short_h, short_w = height - part.shape[0], width - part.shape[1]
         if short_h or short_w:
             part = np.pad(part, ((0, short_h), (0, short_w), (0, 0)), mode="edge")
-        maps = model.predict(part).class_maps
+        one = model.predict(part)
+        maps = one.class_maps
         if maps.shape[1:] != (tile.h, tile.w):  # a network without padding answers with fewer cells
             resized = [cv2.resize(one, (tile.w, tile.h), interpolation=cv2.INTER_LINEAR) for one in maps]
             maps = np.stack(resized).astype(np.float32)
-        yield tile, maps
+        yield tile, maps, one.distance
 
 
-def _probabilities(class_maps: FloatArray, covered_hw: tuple[float, float], card: ModelCard) -> FloatArray:
+def _logits(class_maps: FloatArray, covered_hw: tuple[float, float], card: ModelCard) -> NDArray[np.float64]:
     rows, columns = (
         np.clip(covered - np.arange(cells), 0, 1)
         for covered, cells in zip(covered_hw, class_maps.shape[1:], strict=True)
     )
     # The share of cell (y, x) that is photograph is rows[y] * columns[x].
     mean = np.stack([rows @ one.astype(np.float64) @ columns for one in class_maps]) / (rows.sum() * columns.sum())
-    return probabilities_of(mean + np.asarray(card.class_bias), card)
+    return np.asarray(mean + np.asarray(card.class_bias))

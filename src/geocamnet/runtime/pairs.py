@@ -9,7 +9,7 @@ import numpy as np
 from geocamnet.errors import DataError
 from geocamnet.images import RgbImage, read_image
 from geocamnet.lights import LIGHTS, light_of_path, view_of
-from geocamnet.runtime.model import Model, Prediction, probabilities_of
+from geocamnet.runtime.model import Model, Prediction, evidence_of, probabilities_of
 
 
 def combine(predictions: Sequence[Prediction]) -> Prediction:
@@ -28,7 +28,8 @@ def combine(predictions: Sequence[Prediction]) -> Prediction:
         predictions: of one model, by `Model.predict`; the first is of the photograph to show, such as PPL.
 
     Returns:
-        As of one photograph; ``elapsed_ms`` is the sum.
+        As of one photograph; ``elapsed_ms`` is the sum, ``distance`` that of the photograph furthest from the training
+        photographs.
 
     Raises:
         DataError: no prediction, predictions of several models or sizes, or of `predict_huge`.
@@ -56,6 +57,8 @@ def combine(predictions: Sequence[Prediction]) -> Prediction:
         probabilities=probabilities_of(logits, first.card),
         class_maps=class_maps,
         elapsed_ms=sum(one.elapsed_ms for one in predictions),
+        evidence=evidence_of(logits, first.card.labels),
+        distance=max(one.distance for one in predictions),
     )
 
 

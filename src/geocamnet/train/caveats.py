@@ -66,3 +66,10 @@ def caveats_of(figures: Mapping[str, Any], card: ModelCard, trained_fold: int | 
     if card.labels == "multi" and figures["model"].get("thresholds"):
         found.append("Thresholds per class were chosen on the validation split.")
     return found
+
+
+def verdicts_in_words(verdicts: Mapping[str, Any]) -> str:
+    """Return how many photographs were named, how many of those rightly, and how many refused, by reason."""
+    refused = ", ".join(f"{count} {name}" for name, count in verdicts.items() if name not in ("named", "accuracy"))
+    right = "" if verdicts["accuracy"] is None else f" ({verdicts['accuracy']:.0%} of them rightly)"
+    return f"{verdicts['named']} named{right}, {refused}"

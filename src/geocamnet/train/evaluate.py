@@ -18,7 +18,7 @@ from geocamnet import __version__
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import read_image, written_aside
-from geocamnet.runtime.model import probabilities_of, scale_to_card
+from geocamnet.runtime.model import REFUSALS, prediction_of, probabilities_of, scale_to_card
 from geocamnet.train.baselines import features_of, forest_on_features, majority
 from geocamnet.train.caveats import caveats_of, sections_known_of
 from geocamnet.train.faithfulness import judge_without_masks
@@ -114,10 +114,12 @@ def evaluate(
     }
     thresholds = None
     if card.labels == "multi":
-        thresholds = _validated_thresholds(predict, rows, card, read_row)
+        own = np.asarray(card.label_thresholds)
+        thresholds = own if own.size else _validated_thresholds(predict, rows, card, read_row)
     judge = _Judge(said.rows, targets, card.class_names, thresholds)
     model = judge.of(said.probabilities, by_field=lambda group: probabilities_of(said.logits[group].mean(0), card))
     figures["model"] = model | judge.abstention(said.probabilities, card.abstain_below)
+    figures["model"]["verdicts"] = judge.verdicts(said.probabilities, said.verdicts)
     if baselines:
         figures["baselines"] = _baselines(judge, rows, card, read_row, {} if measured is None else measured, tell)
     if localisation:
@@ -159,6 +161,7 @@ class _Said:
     rows: list[IndexRow] = field(default_factory=list)
     answers: list[NDArray[np.float64]] = field(default_factory=list)
     evidence: list[NDArray[np.float64]] = field(default_factory=list)
+    verdicts: list[str] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -212,21 +215,31 @@ class _Judge:
         return figures
 
     def abstention(self, probabilities: NDArray[np.float64], abstain_below: float) -> dict[str, Any]:
-        top = probabilities.max(1)
-        kept = top >= abstain_below
-        right = (
-            self.targets[np.arange(len(top)), probabilities.argmax(1)] > 0
-            if self.targets.ndim == 2
-            else (probabilities.argmax(1) == self.targets)
-        )
+        several = self.targets.ndim == 2
+        limits: Any = abstain_below
+        if several:
+            limits = 0.5 if self.thresholds is None else self.thresholds
+        kept = (probabilities >= limits).any(axis=1)
+        right = self._top_is_right(probabilities)
         return {
             "abstention": {
-                "threshold": abstain_below,
+                "threshold": None if several else abstain_below,
                 "coverage": float(kept.mean()),
                 "accuracy": float(right[kept].mean()) if kept.any() else None,
             },
             "coverage_accuracy": coverage_accuracy(probabilities, self.targets),
         }
+
+    def verdicts(self, probabilities: NDArray[np.float64], verdicts: Sequence[str]) -> dict[str, Any]:
+        """Return how many photographs were named and refused, by reason, and how many of those named are right."""
+        named = np.array([one not in REFUSALS for one in verdicts])
+        right = self._top_is_right(probabilities)[named]
+        counts = {refusal: verdicts.count(refusal) for refusal in REFUSALS}
+        return {"named": int(named.sum()), "accuracy": float(right.mean()) if right.size else None, **counts}
+
+    def _top_is_right(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        top = probabilities.argmax(1)
+        return self.targets[np.arange(len(top)), top] > 0 if self.targets.ndim == 2 else top == self.targets
 
     def _brief(self, groups: Sequence[list[int]], join: JoinField) -> dict[str, Any]:
         truth = self.targets[[group[0] for group in groups]]
@@ -272,7 +285,8 @@ def _answer(
     said = _Said()
     for done, row in enumerate(rows, start=1):
         try:
-            probabilities, class_maps = (np.asarray(one, np.float64) for one in predict(read_row(row)))
+            image = read_row(row)
+            probabilities, class_maps = (np.asarray(one, np.float64) for one in predict(image))
         except DataError as error:
             log.warning("Left out: %s", error)
             said.skipped.append({"image": row.image, "why": str(error)})
@@ -282,6 +296,7 @@ def _answer(
         said.rows.append(row)
         said.answers.append(probabilities)
         said.evidence.append(class_maps.mean(axis=(1, 2)) + np.asarray(card.class_bias))
+        said.verdicts.append(prediction_of(card, image, probabilities, class_maps).verdict)
         tell(done, len(rows))
     if not said.rows:
         raise DataError(f"None of {len(rows)} photographs can be read. The first: {said.skipped[0]['why']}")
@@ -389,14 +404,14 @@ def _write_predictions(file: Path, said: _Said, card: ModelCard, thresholds: NDA
     limits = np.full(len(card.classes), 0.5) if thresholds is None else thresholds
     with written_aside(file) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["image", "section", "label", "predicted", *card.class_names])
-        for row, values in zip(said.rows, said.probabilities, strict=True):
+        writer.writerow(["image", "section", "label", "predicted", "verdict", *card.class_names])
+        for row, values, verdict in zip(said.rows, said.probabilities, said.verdicts, strict=True):
             if card.labels == "multi":
                 named = "|".join(np.asarray(card.class_names)[values >= limits])
             else:
                 named = card.class_names[int(values.argmax())]
             numbers = [f"{value:.6g}" for value in values]
-            writer.writerow([row.image, row.section, "|".join(row.labels), named, *numbers])
+            writer.writerow([row.image, row.section, "|".join(row.labels), named, verdict, *numbers])
 
 
 def _json_able(value: Any) -> Any:

@@ -42,9 +42,10 @@ def write_gallery(
         thresholds: (C,) where a photograph has several labels.
 
     Returns:
-        What gallery.json holds: ``{"file", "image", "label", "predicted", "probability", "right"}`` each.
+        What gallery.json holds: ``{"file", "image", "label", "predicted", "probability", "verdict", "right"}`` each.
     """
     from geocamnet.runtime.heatmap import enhance, resize_heatmap, scale_maps
+    from geocamnet.runtime.model import prediction_of
     from geocamnet.runtime.render import side_by_side
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,8 @@ def write_gallery(
         for number, i in enumerate(positions, start=1):
             row, answer = rows[i], int(probabilities[i].argmax())
             image = read_row(row)
-            scaled = scale_maps(np.asarray(predict(image)[1], np.float32), card)[answer]
+            prediction = prediction_of(card, image, *predict(image))
+            scaled = scale_maps(prediction.class_maps, card)[answer]
             um_per_px = card.um_per_px if card.um_per_px and row.um_per_px else row.um_per_px
             enhanced = enhance(resize_heatmap(scaled, image.shape, card), image, texture=card.texture)
             shrink = min(1.0, LONG_SIDE_PX / max(image.shape[:2]))
@@ -64,7 +66,7 @@ def write_gallery(
                 size_wh = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
                 image = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
                 enhanced = cv2.resize(enhanced, size_wh, interpolation=cv2.INTER_AREA)
-            title = _title(card, row, answer, float(probabilities[i, answer]), name == "right")
+            title = prediction.words if name == "right" else f"{prediction.words}, is {_truth(card, row)}"
             picture = side_by_side(
                 image,
                 resize_heatmap(scaled, image.shape, card),
@@ -81,6 +83,7 @@ def write_gallery(
                     "label": "|".join(row.labels),
                     "predicted": card.class_names[answer],
                     "probability": float(probabilities[i, answer]),
+                    "verdict": prediction.verdict,
                     "right": name == "right",
                 }
             )
@@ -114,8 +117,6 @@ def _chosen(
     return picked[0], picked[1]
 
 
-def _title(card: ModelCard, row: IndexRow, answer: int, probability: float, is_right: bool) -> str:
+def _truth(card: ModelCard, row: IndexRow) -> str:
     titles = {one.name: one.title for one in card.classes}
-    said = f"{card.classes[answer].title} {probability:.0%}"
-    truth = ", ".join(titles.get(name, name) for name in row.labels)
-    return said if is_right else f"{said}, is {truth}"
+    return ", ".join(titles.get(name, name) for name in row.labels)

@@ -15,6 +15,8 @@ from geocamnet import __version__
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
+from geocamnet.runtime.model import REFUSALS
+from geocamnet.train.caveats import verdicts_in_words
 from geocamnet.train.plain_heatmaps import PLAIN_HEATMAPS
 from geocamnet.train.report_figures import Curves, calibration_diagram, coverage_diagram, training_curves
 
@@ -130,6 +132,7 @@ def write_report(run: Path) -> Path:
         faith=_heat_rows(places.get("faithfulness"), FIGURES_OF_FAITH),
         faith_figures=FIGURES_OF_FAITH,
         verdicts=verdicts(metrics),
+        verdict_words=verdicts_in_words(model["verdicts"]) if model.get("verdicts") else "",
         heat_verdicts=heat_verdicts(metrics),
         confusion=_confusion(model),
         curves=training_curves(curves),
@@ -138,6 +141,7 @@ def write_report(run: Path) -> Path:
         if model.get("coverage_accuracy")
         else "",
         gallery=gallery,
+        refusals=REFUSALS,
         left_out=left_out,
         recipe=recipe,
         missing=missing,

@@ -92,7 +92,8 @@ def coverage_diagram(points: Sequence[Mapping[str, float]], chosen: Mapping[str,
         xs, ys = [one["coverage"] for one in points], [one["accuracy"] for one in points]
         axes.plot(xs, ys, color=COLOURS[0], marker="o" if len(xs) < 3 else None)
         if chosen and chosen.get("accuracy") is not None:
-            label = f'"not sure" below {chosen["threshold"]:.2f}'
+            limit = chosen["threshold"]
+            label = '"not sure" where no class reaches its own' if limit is None else f'"not sure" below {limit:.2f}'
             axes.scatter([chosen["coverage"]], [chosen["accuracy"]], color=COLOURS[1], s=55, zorder=3, label=label)
             axes.legend(loc="lower left", fontsize=8.5)
         axes.set(xlim=(0, 1.02), xlabel="share of photographs answered", ylabel="share of those that is right")

@@ -17,7 +17,7 @@ from geocamnet.errors import DataError, ModelError
 from geocamnet.taxonomy import describe_classes
 from geocamnet.train.cam import StoredMaps, maps_folder
 from geocamnet.train.dataset import PhotographDataset
-from geocamnet.train.finish import constants_of, texture_of
+from geocamnet.train.finish import constants_of, familiar_of, texture_of
 from geocamnet.train.fit import Fitting, Lessons, Photographs, fit, match_features
 from geocamnet.train.index import IndexRow, class_names, labels_kind, read_index, use_fold
 from geocamnet.train.recipes import DistilRecipe, FitRecipe, TrainRecipe
@@ -157,7 +157,7 @@ def adopt(
         weights: a torchvision or timm state dict, ``.pth`` or ``.safetensors``.
         run: the folder to leave behind.
         classes: names in the order of the network's outputs.
-        data: a data set of photographs, from whose validation part the map scale and the texture range are taken.
+        data: a data set of photographs, from which the map scale, the texture range and what is familiar are taken.
         recipe: its ``backbone``, ``image_px`` and ``output_stride`` say what the network is.
 
     Raises:
@@ -307,6 +307,7 @@ def _describe(
         um_per_px=None,
         class_bias=tuple(network.class_bias.detach().tolist()),
         texture=texture_of(data, rows),
+        familiar=familiar_of(data, rows, image_px=recipe.image_px),
         data={
             "name": data.name,
             "photographs": photographs,
