@@ -31,8 +31,10 @@ def test_a_card_survives_its_round_trip(tiny_card):
         precision="int8",
         licence="Apache-2.0",
         attribution="葡萄花边, Sichuan",
+        limits="drawn sections only",
         data={"name": "drawn", "sections_known": True, "photographs": {"train": 3}},
         metrics={"accuracy": 0.75},
+        quantisation={"map_correlation": 0.99},
         recipe={"train": {"epochs": 3}},
         teacher={"architecture": "resnet101"},
         created="2025-01-01T00:00:00Z",
@@ -40,6 +42,25 @@ def test_a_card_survives_its_round_trip(tiny_card):
         sha256="ab" * 32,
     )
     assert ModelCard.from_json(full.to_json()) == full
+
+
+def test_a_card_from_before_a_field_was_added_is_still_read(tiny_card):
+    old = changed(tiny_card, limits="remove", quantisation="remove", precision="remove")
+    assert ModelCard.from_json(old) == tiny_card
+
+
+def test_the_summary_names_model_classes_figure_and_limits(tiny_card):
+    assert tiny_card.summary == "tiny (fp32) knows 3 classes: Oolite, Foam, Vug; limits: not stated"
+    told = replace(
+        tiny_card,
+        precision="int8",
+        limits="knows colours only",
+        metrics={"n": 40, "model": {"balanced_accuracy": 0.618}, "majority": {"balanced_accuracy": 0.333}},
+    )
+    assert told.summary == (
+        "tiny (int8) knows 3 classes: Oolite, Foam, Vug; balanced accuracy 0.62 on 40 photographs; "
+        "limits: knows colours only"
+    )
 
 
 names = st.text(min_size=1, max_size=8)

@@ -427,6 +427,21 @@ def test_a_card_of_several_labels_and_no_figures_is_shown_too(capsys, tmp_path, 
     assert "none written" in shown
 
 
+def test_without_a_model_named_the_bundled_one_is_used_and_told(
+    capsys, caplog, tmp_path, monkeypatch, student_file, tiny_card, paint
+):
+    monkeypatch.setattr("geocamnet.runtime.model.bundled_student", lambda: student_file)
+    write_image(tmp_path / "a.png", paint((40, 60), "oolite"))
+    main(["run", str(tmp_path / "a.png"), str(tmp_path / "out")])
+    assert caplog.messages[0] == f"bundled student: {tiny_card.summary}"
+    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8-sig", newline="") as stream:
+        assert next(csv.DictReader(stream))["label"] == "oolite"
+    caplog.clear()
+    main(["info"])
+    assert caplog.messages == [f"bundled student: {tiny_card.summary}"]
+    assert "three colour filters" in capsys.readouterr().out
+
+
 def test_classes_the_model_does_not_know_are_told_after_judging(capsys, caplog, tmp_path, student_file):
     data = write_data(tmp_path / "data", test={"oolite": 2, "vug": 1, "chert_nodule": 3})
     main(["evaluate", str(student_file), str(data), "--no-baselines", "--no-localisation"])

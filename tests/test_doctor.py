@@ -141,11 +141,11 @@ def test_no_bundled_student_is_no_failure(monkeypatch):
     assert one.detail == "none bundled"
 
 
-def test_a_bundled_student_is_opened(monkeypatch, student_file):
+def test_a_bundled_student_is_opened_and_told(monkeypatch, student_file, tiny_card):
     from geocamnet.runtime import model
 
     monkeypatch.setattr(model, "bundled_student", lambda: student_file)
-    assert found("Bundled student") == Finding("Bundled student", True, "tiny: 3 classes, 147 parameters")
+    assert found("Bundled student") == Finding("Bundled student", True, tiny_card.summary)
 
 
 def test_a_bundled_student_that_is_damaged_is_told(monkeypatch, tmp_path):

@@ -87,10 +87,12 @@ class ModelCard:
             it are answered with "nothing here"; None never says so.
         texture: how texture is measured for this data.
         familiar: what the training photographs look like; None where it was not measured.
-        precision: ``"fp32"`` or ``"int8"``.
+        precision: ``"fp32"``, ``"int8-weights"`` or ``"int8"`` (see `train.quantise`).
         licence, attribution: of the weights, and what must be said of the data they were trained on.
+        limits: what the model does not know or must not be used for, in a sentence.
         data: what it was trained on: name, sections known or not, photographs and sections per split.
         metrics: held-out figures with their baselines, as `evaluate` wrote them.
+        quantisation: how 8-bit numbers were chosen and what they changed; empty for fp32.
         recipe: the resolved recipe.
         teacher: architecture and figures of the teacher, empty without one.
         created: ISO date and time, UTC.
@@ -118,8 +120,10 @@ class ModelCard:
     precision: str = "fp32"
     licence: str = ""
     attribution: str = ""
+    limits: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    quantisation: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     teacher: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
@@ -152,6 +156,19 @@ class ModelCard:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the outputs."""
         return tuple(one.name for one in self.classes)
+
+    @property
+    def summary(self) -> str:
+        """What is to be known before a name is believed, in one line: model, classes, figure, limits."""
+        titles = ", ".join(one.title for one in self.classes)
+        figures = self.metrics.get("model") or {}
+        found = [
+            f"{name.replace('_', ' ')} {figures[name]:.2f} on {self.metrics.get('n', '?')} photographs"
+            for name in ("balanced_accuracy", "mAP")
+            if name in figures
+        ]
+        parts = (f"{self.name} ({self.precision}) knows {len(self.classes)} classes: {titles}", *found[:1])
+        return "; ".join((*parts, f"limits: {self.limits or 'not stated'}"))
 
     def class_index(self, name: str) -> int:
         """Return the position of a class in the outputs.

@@ -294,21 +294,33 @@ def evaluate(
 
 @app.command(sort_key=9)
 def export(
-    run: Path, model: Path, *, data: Path | None = None, name: str = "", licence: str = "", attribution: str = ""
+    run: Path,
+    model: Path,
+    *,
+    data: Path | None = None,
+    precision: Literal["fp32", "int8-weights", "int8"] = "fp32",
+    name: str = "",
+    licence: str = "",
+    attribution: str = "",
+    limits: str = "",
 ) -> None:
     """Write one model file, checked against the network on photographs.
 
     Args:
         run: run folder.
         model: the .onnx file to write (of a teacher also .pth or .safetensors: its weights).
-        data: data set folder whose photographs the check uses.
+        data: data set folder whose photographs the check uses; below 32 bits it is needed.
+        precision: of the weights, and for int8 of the arithmetic too.
         name: of the model, for its card.
         licence: of the weights, for the card.
         attribution: what must be said of the data, for the card.
+        limits: what the model does not know, for the card and for whoever uses it.
     """
     from geocamnet.train.export import export as write
 
-    write(run, model, data=data, name=name, licence=licence, attribution=attribution)
+    write(
+        run, model, data=data, precision=precision, name=name, licence=licence, attribution=attribution, limits=limits
+    )
     if model.suffix != ".onnx":
         log.info("%s: the weights of %s, without its card", model, run)
 
@@ -351,7 +363,8 @@ def run(
     from geocamnet.runtime.model import REFUSALS, load
 
     opened = load(model)
-    log.info("model: %s (%s)", opened.card.name, opened.path)
+    if model is not None:  # of the bundled one `load` says more
+        log.info("model: %s (%s)", opened.card.name, opened.path)
     with progress("mapping") as on_progress:
         result = predict_folder(
             source,

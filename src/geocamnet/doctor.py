@@ -153,17 +153,16 @@ def _bundled_model() -> Finding:
     except ImportError as error:
         return Finding(name, False, f"the runtime can't be imported ({error})", "pip install --upgrade geocamnet")
     try:
-        bundled_student()
+        file = bundled_student()
     except ModelError:
         return Finding(
             name, True, "none bundled", "Name a model file with --model, or make one: geocamnet export RUN MODEL.onnx"
         )
     try:
-        model = load()
+        model = load(file)
     except ModelError as error:
         return Finding(name, False, str(error), "pip install --force-reinstall geocamnet")
-    card = model.card
-    return Finding(name, True, f"{card.name}: {len(card.classes)} classes, {card.parameters:,} parameters")
+    return Finding(name, True, model.card.summary)
 
 
 def _training(train: list[tuple[str, str]]) -> Finding:

@@ -1,5 +1,6 @@
 """A student is opened or refused with a reason; what it predicts is its graph's arithmetic."""
 
+import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -348,10 +349,15 @@ def test_threads_below_zero_are_refused(student_file):
         load(student_file, threads=-1)
 
 
-def test_the_bundled_student_opens_by_default(monkeypatch, tmp_path, student_file):
+def test_the_bundled_student_opens_by_default_and_says_what_it_is(monkeypatch, tmp_path, student_file, caplog):
+    caplog.set_level(logging.INFO, logger="geocamnet")
     monkeypatch.setattr(model_file, "resources", SimpleNamespace(files=lambda package: tmp_path))
     with pytest.raises(ModelError, match=r"No student is bundled.*geocamnet export"):
         load()
     (tmp_path / "weights").mkdir()
     shutil.copy(student_file, tmp_path / "weights" / "student.onnx")
-    assert load().card.name == "tiny"
+    model = load()
+    assert model.card.name == "tiny"
+    assert caplog.messages == [f"bundled student: {model.card.summary}"]
+    load(student_file)
+    assert len(caplog.messages) == 1

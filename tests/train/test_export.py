@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 from dataclasses import replace
@@ -10,10 +11,11 @@ import torch
 
 import geocamnet
 from geocamnet.card import METADATA_KEY, ModelCard
-from geocamnet.errors import ModelError
+from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image
 from geocamnet.runtime.model import load
 from geocamnet.train import export as export_file
+from geocamnet.train import quantise
 from geocamnet.train.export import build_graph, compare, export, write_metadata
 from geocamnet.train.index import read_index
 from geocamnet.train.predictor import network_predictor, open_predictor
@@ -245,3 +247,59 @@ def test_run_and_file_are_opened_by_one_function_and_predict_alike(exported, stu
     assert run_card.class_names == file_card.class_names
     for one, other in zip(by_run(noise((70, 50))), by_file(noise((70, 50))), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["int8-weights", "int8"])
+def test_an_8_bit_file_says_what_it_changed_and_is_a_third_as_large(
+    tmp_path, exported, student_run, tiny_data, precision, monkeypatch
+):
+    # Weights that learnt nothing tell no photograph apart: how much maps may change is tested in test_quantise.
+    monkeypatch.setattr(quantise, "LEAST_MAP_CORRELATION", -1)
+    monkeypatch.setattr(quantise, "MOST_NAMING_LOST", 1)
+    monkeypatch.setattr(quantise, "MOST_ENERGY_LOST", 1)
+    file = tmp_path / "small.onnx"
+    card = export(student_run, file, data=tiny_data, precision=precision, limits="drawn noise")
+    assert file.stat().st_size < 0.34 * exported[0].stat().st_size
+    assert load(file).card == card
+    assert (card.precision, card.limits) == (precision, "drawn noise")
+    assert card.quantisation["photographs"] == 6
+    assert set(card.quantisation["balanced_accuracy"]) == {"fp32", precision}
+    assert ("calibration" in card.quantisation) == (precision == "int8")
+    assert card.sha256 != exported[1].sha256
+    graph = onnx.load(file)
+    del graph.metadata_props[:]
+    assert hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest() == card.sha256
+    assert exported[1].quantisation == {}
+
+
+def test_an_8_bit_file_that_loses_too_much_is_refused_and_not_kept(tmp_path, student_run, tiny_data, monkeypatch):
+    monkeypatch.setattr(quantise, "LEAST_MAP_CORRELATION", 1.01)
+    with pytest.raises(ModelError, match=r"Too much is lost in int8-weights, on 6 .*not kept"):
+        export(student_run, tmp_path / "small.onnx", data=tiny_data, precision="int8-weights")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_8_bits_of_a_graph_that_is_not_the_networks_are_refused(tmp_path, student_run, tiny_data, monkeypatch):
+    run = load_network(student_run)
+    with torch.no_grad():
+        run[0].class_bias += torch.tensor([1.0, 0.0, 0.0])
+    wrong = build_graph(*run)
+    monkeypatch.setattr(export_file, "build_graph", lambda network, card: wrong)
+    with pytest.raises(ModelError, match="file and the network differ"):
+        export(student_run, tmp_path / "small.onnx", data=tiny_data, precision="int8-weights")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_8_bits_without_photographs_are_refused(tmp_path, student_run):
+    with pytest.raises(DataError, match=r"--precision int8 needs --data DATA.*calibrated"):
+        export(student_run, tmp_path / "small.onnx", precision="int8")
+    with pytest.raises(ModelError, match=r"Unknown precision 'fp8'.*int8-weights"):
+        export(student_run, tmp_path / "small.onnx", precision="fp8")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_alone_are_written_in_32_bits_only(tmp_path, make_run, tiny_data):
+    run = make_run(tmp_path / "run", backbone="test_resnet", image_px=48)
+    with pytest.raises(ModelError, match=r"--precision int8 is for \.onnx files"):
+        export(run, tmp_path / "teacher.pth", data=tiny_data, precision="int8")
+    assert not (tmp_path / "teacher.pth").exists()

@@ -1,6 +1,7 @@
 """Open a student (an ONNX file that carries its card) and predict: names, probabilities and class maps."""
 
 import hashlib
+import logging
 import math
 import os
 import time
@@ -20,6 +21,8 @@ from geocamnet.errors import DataError, ModelError, unknown_name
 from geocamnet.images import MAX_PIXELS, RgbImage
 from geocamnet.runtime.familiar import distance_of
 from geocamnet.runtime.heatmap import cells_covered, resize_heatmap, scale_maps
+
+log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float32]
 
@@ -230,7 +233,8 @@ def load(
     """Open a student.
 
     Args:
-        path: an ``.onnx`` file written by ``geocamnet export``; None opens the bundled student.
+        path: an ``.onnx`` file written by ``geocamnet export``; None opens the bundled student,
+            and says in the log which that is, what it knows and what not.
         threads: of ONNX Runtime inside one prediction; 0 lets it choose.
         providers: ONNX Runtime's execution providers, the preferred first, such as
             ``["CUDAExecutionProvider", "CPUExecutionProvider"]``; None computes on the CPU, which is there on
@@ -256,6 +260,8 @@ def load(
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from error
     _check_contract(file, session, card)
+    if path is None:
+        log.info("bundled student: %s", card.summary)
     return Model(file, content, session, card)
 
 
