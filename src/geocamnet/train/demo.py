@@ -49,13 +49,13 @@ _AUGMENT = AugmentRecipe(stain=0.2, light=0.15, focus=0.05, noise=0.05, burn_in=
 _DRAWN = SynthesizeRecipe(classes=CLASSES, size_px=160, fields=1, lights=("PPL",), style=0.6)
 RECIPES: dict[str, Any] = {
     "teacher_raw": replace(_DRAWN, sections=75, seed=101),
-    "student_raw": replace(_DRAWN, sections=60, unlabelled=1 / 3, seed=102),
+    "student_raw": replace(_DRAWN, sections=100, unlabelled=1 / 3, seed=102),
     "composites_raw": replace(_DRAWN, sections=6, composites=1.0, seed=103),
     "prepare_teacher": PrepareRecipe(long_side_px=160, val_share=0.12, test_share=0.0),
     "prepare_student": PrepareRecipe(long_side_px=160, val_share=0.15, test_share=0.25),
     "prepare_composites": PrepareRecipe(long_side_px=160, val_share=0.35, test_share=0.6),
-    "teacher": TrainRecipe(image_px=160, crop_px=96, epochs=7, batch_size=8, lr=2e-4, augment=_AUGMENT),
-    "student": DistilRecipe(image_px=160, crop_px=112, epochs=70, batch_size=16, lr=4e-3, augment=_AUGMENT),
+    "teacher": TrainRecipe(image_px=160, crop_px=80, epochs=4, batch_size=8, lr=2e-4, augment=_AUGMENT),
+    "student": DistilRecipe(image_px=160, crop_px=112, epochs=50, batch_size=16, lr=4e-3, augment=_AUGMENT),
 }
 
 
