@@ -53,6 +53,17 @@ def test_a_cell_is_centred_on_its_stride_times_its_number():
     assert np.mean(centres) == pytest.approx(7 * 16, abs=4)  # the middle of the square of the cell would be 119.5
 
 
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
+def test_an_even_photograph_has_even_maps_up_to_its_edge(output_stride):
+    torch.manual_seed(0)
+    student = Student(3, output_stride=output_stride).eval()
+    with torch.inference_mode():
+        maps = student(torch.tensor([0.2, 0.5, 0.7]).view(1, 3, 1, 1).expand(1, 3, 96, 160)).class_maps
+    even = maps[:, :, :1, :1].expand_as(maps)
+    torch.testing.assert_close(maps, even, rtol=1e-4, atol=1e-4 * float(even.abs().max()))
+    assert float(even.abs().max()) > 0
+
+
 def test_a_class_map_is_what_its_gradient_says(student):
     """The evidence at a cell is exactly what the logit owes it: the features times the logit's gradient."""
     image = photographs(64, 96)

@@ -55,7 +55,7 @@ RECIPES: dict[str, Any] = {
     "prepare_student": PrepareRecipe(long_side_px=160, val_share=0.15, test_share=0.25),
     "prepare_composites": PrepareRecipe(long_side_px=160, val_share=0.35, test_share=0.6),
     "teacher": TrainRecipe(image_px=160, crop_px=80, epochs=4, batch_size=8, lr=2e-4, augment=_AUGMENT),
-    "student": DistilRecipe(image_px=160, crop_px=112, epochs=50, batch_size=16, lr=4e-3, augment=_AUGMENT),
+    "student": DistilRecipe(image_px=160, crop_px=112, epochs=46, batch_size=16, lr=4e-3, augment=_AUGMENT),
 }
 
 

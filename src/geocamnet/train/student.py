@@ -18,7 +18,8 @@ class Student(nn.Module):
     """MobileNetV3-Small (Howard et al. 2019, arXiv 1905.02244) that ends in a 1x1 convolution and a spatial mean.
 
     The convolution's C channels are the class maps; their means plus a bias are the logits. So the map *is* the
-    classifier: exact, without gradients, and a plain output in every runtime it is exported to.
+    classifier: exact, without gradients, and a plain output in every runtime it is exported to. Convolutions see the
+    photograph continued beyond its edge, not zeros, so that the edge itself is no evidence.
 
     Args:
         classes: number of classes C.
@@ -62,6 +63,11 @@ class Student(nn.Module):
                 f"The student's backbone '{backbone}' can't have output stride {output_stride} (it would be {stride}). "
                 "Use 32, 16 or 8."
             )
+        # Zeros beyond the edge are a frame line that every photograph carries: maps of an even photograph had stripes
+        # along all four edges, most of all by the dilated stage. Continued as it ends, it has an even map.
+        for one in self.trunk.modules():
+            if isinstance(one, nn.Conv2d) and one.padding != (0, 0):
+                one.padding_mode = "replicate"
         self.mean, self.std = normalisation_buffers(self.trunk, self)
         self.head = nn.Conv2d(self.trunk.feature_info.channels()[-1], classes, kernel_size=1, bias=False)
         self.class_bias = nn.Parameter(torch.zeros(classes))
