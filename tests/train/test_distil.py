@@ -219,10 +219,10 @@ def test_feature_match_equals_its_formula_and_ignores_the_scale_of_a_channel(see
     for b, y, x in np.ndindex(2, 4, 5):
         mine, theirs = weight @ student[b, :, y, x].numpy() + bias, wanted[b, :, y, x]
         cosines.append(mine @ theirs / np.linalg.norm(mine) / np.linalg.norm(theirs))
-    distance = float(match(student, teacher))
+    distance = match(student, teacher).item()
     assert distance == pytest.approx(1 - np.mean(cosines), rel=1e-6)
     teacher[:, 1] *= strength
-    assert float(match(student, teacher)) == pytest.approx(distance, abs=2e-3)  # as far as the 1e-5 in the root allows
+    assert match(student, teacher).item() == pytest.approx(distance, abs=2e-3)  # as far as the 1e-5 in the root allows
 
 
 def test_features_are_compared_where_both_networks_look():

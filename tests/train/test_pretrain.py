@@ -91,6 +91,12 @@ def test_a_data_set_without_training_photographs_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_impossible_choice_is_refused_by_its_option(data, tmp_path):
+    with pytest.raises(DataError, match="--epochs must be 1 or more; received 0"):
+        pretrain(data, tmp_path / "run", replace(RECIPE, epochs=0))
+    assert not (tmp_path / "run").exists()
+
+
 def test_strides_that_are_no_multiples_are_refused():
     with pytest.raises(ModelError, match="whole multiple"):
         match_features(Student(2, output_stride=32), Teacher("test_resnet", 2), 32, 16)

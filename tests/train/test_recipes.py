@@ -8,7 +8,15 @@ import pytest
 from cyclopts import config
 
 from geocamnet.cli import app, main
-from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, PrepareRecipe, SynthesizeRecipe, TrainRecipe
+from geocamnet.train.recipes import (
+    AugmentRecipe,
+    CamRecipe,
+    DistilRecipe,
+    PrepareRecipe,
+    PretrainRecipe,
+    SynthesizeRecipe,
+    TrainRecipe,
+)
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "recipes").glob("*.toml"))
@@ -17,6 +25,7 @@ WORDS = {
     "prepare": ["prepare", "RAW", "DATA"],
     "train": ["train", "DATA", "RUN"],
     "cam": ["cam", "DATA", "RUN"],
+    "pretrain": ["pretrain", "DATA", "RUN"],
     "distil": ["distil", "DATA", "RUN", "--teacher", "none"],
 }
 RECIPES = {
@@ -24,6 +33,7 @@ RECIPES = {
     "prepare": PrepareRecipe,
     "train": TrainRecipe,
     "cam": CamRecipe,
+    "pretrain": PretrainRecipe,
     "distil": DistilRecipe,
 }
 

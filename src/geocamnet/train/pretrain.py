@@ -13,7 +13,7 @@ from geocamnet.errors import DataError, ModelError
 from geocamnet.train.dataset import PhotographDataset
 from geocamnet.train.fit import Fitting, Lessons, Photographs, fit, match_features
 from geocamnet.train.index import read_index
-from geocamnet.train.recipes import DistilRecipe, PretrainRecipe
+from geocamnet.train.recipes import DistilRecipe, PretrainRecipe, check_fitting
 from geocamnet.train.runs import is_first_process, open_run, write_json
 from geocamnet.train.student import Student, make_student
 from geocamnet.train.teacher import Teacher, make_teacher
@@ -95,10 +95,11 @@ def pretrain(
         What RUN/pretrain.json holds.
 
     Raises:
-        DataError: no photograph to train on, or a RUN that is not empty.
+        DataError: an impossible choice, no photograph to train on, or a RUN that is not empty.
         ModelError: an unknown backbone, or weights that do not fit or can't be had.
     """
     recipe = recipe or PretrainRecipe()
+    check_fitting(recipe)
     rows = read_index(data)
     training = [row for row in rows if row.split == "train"]
     judged = [row for row in rows if row.split == "val"]

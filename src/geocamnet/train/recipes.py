@@ -8,6 +8,8 @@ written into every run. Importing this file imports no torch.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from geocamnet.errors import DataError
+
 
 @dataclass(frozen=True)
 class SynthesizeRecipe:
@@ -237,3 +239,34 @@ class PretrainRecipe(FitRecipe):
     keep: Literal["best", "last"] = "last"
     teacher_backbone: str = "resnet101"
     teacher_weights: str = "imagenet"
+
+
+def check_fitting(recipe: FitRecipe) -> None:
+    """Refuse choices that no training can be made with.
+
+    Raises:
+        DataError: a value outside its range; the message names the option.
+    """
+
+    def check(name: str, fits: bool, wanted: str) -> None:
+        if not fits:
+            option = "--" + name.replace("_", "-")
+            raise DataError(f"{option} must be {wanted}; received {getattr(recipe, name)}.")
+
+    for name in ("epochs", "batch_size", "accumulate", "devices", "nodes"):
+        check(name, getattr(recipe, name) >= 1, "1 or more")
+    for name in ("image_px", "crop_px"):
+        check(name, getattr(recipe, name) >= 32, "32 or more")
+    check("lr", recipe.lr > 0, "above 0")
+    check("weight_decay", recipe.weight_decay >= 0, "0 or more")
+    check("cache_mb", recipe.cache_mb >= 0, "0 or more")
+    check("warmup", 0 <= recipe.warmup <= 1, "from 0 to 1")
+    check("label_smoothing", 0 <= recipe.label_smoothing < 1, "from 0 to below 1")
+    check("ema", 0 <= recipe.ema < 1, "from 0 (none) to below 1")
+    if isinstance(recipe, DistilRecipe):
+        check("temperature", recipe.temperature > 0, "above 0")
+        check("map_cells", recipe.map_cells >= 0, "0 (the teacher's own) or more")
+        for name in ("label_weight", "logit_weight", "map_weight", "feature_weight"):
+            check(name, getattr(recipe, name) >= 0, "0 or more")
+        fits = not recipe.feature_weight or recipe.teacher_maps == "online"
+        check("feature_weight", fits, "0 with --teacher-maps stored; features are not stored, so use online")

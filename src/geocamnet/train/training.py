@@ -20,7 +20,7 @@ from geocamnet.train.dataset import PhotographDataset
 from geocamnet.train.finish import constants_of, familiar_of, texture_of
 from geocamnet.train.fit import Fitting, Lessons, Photographs, fit, match_features
 from geocamnet.train.index import IndexRow, class_names, labels_kind, read_index, use_fold
-from geocamnet.train.recipes import DistilRecipe, FitRecipe, TrainRecipe
+from geocamnet.train.recipes import DistilRecipe, FitRecipe, TrainRecipe, check_fitting
 from geocamnet.train.runs import Network, is_first_process, load_network, open_run, read_card, write_json, write_text
 from geocamnet.train.student import count_parameters, make_student
 from geocamnet.train.teacher import Teacher, make_teacher
@@ -49,7 +49,7 @@ def train(
         ModelError: an unknown backbone, or weights that do not fit.
     """
     recipe = recipe or TrainRecipe()
-    _check_recipe(recipe)
+    check_fitting(recipe)
     rows = _rows(data, recipe)
     training = [row for row in rows if row.split == "train" and row.labels]
     classes = class_names(training)
@@ -91,7 +91,7 @@ def distil(
         ModelError: not a teacher's run, or weights that do not fit.
     """
     recipe = recipe or DistilRecipe()
-    _check_recipe(recipe)
+    check_fitting(recipe)
     rows = _rows(data, recipe)
     training = [row for row in rows if row.split == "train"]
     if teacher is None:
@@ -205,31 +205,6 @@ def _labels_of(data: Path, training: Sequence[IndexRow], recipe: FitRecipe) -> s
 def _can_judge(row: IndexRow, classes: Sequence[str], labels: str) -> bool:
     known = bool(row.labels) and all(label in classes for label in row.labels)
     return known and (labels == "multi" or len(row.labels) == 1)
-
-
-def _check_recipe(recipe: FitRecipe) -> None:
-    def check(name: str, fits: bool, wanted: str) -> None:
-        if not fits:
-            option = "--" + name.replace("_", "-")
-            raise DataError(f"{option} must be {wanted}; received {getattr(recipe, name)}.")
-
-    for name in ("epochs", "batch_size", "accumulate", "devices", "nodes"):
-        check(name, getattr(recipe, name) >= 1, "1 or more")
-    for name in ("image_px", "crop_px"):
-        check(name, getattr(recipe, name) >= 32, "32 or more")
-    check("lr", recipe.lr > 0, "above 0")
-    check("weight_decay", recipe.weight_decay >= 0, "0 or more")
-    check("cache_mb", recipe.cache_mb >= 0, "0 or more")
-    check("warmup", 0 <= recipe.warmup <= 1, "from 0 to 1")
-    check("label_smoothing", 0 <= recipe.label_smoothing < 1, "from 0 to below 1")
-    check("ema", 0 <= recipe.ema < 1, "from 0 (none) to below 1")
-    if isinstance(recipe, DistilRecipe):
-        check("temperature", recipe.temperature > 0, "above 0")
-        check("map_cells", recipe.map_cells >= 0, "0 (the teacher's own) or more")
-        for name in ("label_weight", "logit_weight", "map_weight", "feature_weight"):
-            check(name, getattr(recipe, name) >= 0, "0 or more")
-        fits = not recipe.feature_weight or recipe.teacher_maps == "online"
-        check("feature_weight", fits, "0 with --teacher-maps stored; features are not stored, so use online")
 
 
 def _stored_maps(data: Path, teacher: Path, card: ModelCard) -> StoredMaps:
