@@ -48,9 +48,9 @@ CLASSES = (
 _AUGMENT = AugmentRecipe(stain=0.2, light=0.15, focus=0.05, noise=0.05, burn_in=0.05)
 _DRAWN = SynthesizeRecipe(classes=CLASSES, size_px=160, fields=1, lights=("PPL",), style=0.6)
 RECIPES: dict[str, Any] = {
-    "teacher_raw": replace(_DRAWN, sections=75, seed=101),
-    "student_raw": replace(_DRAWN, sections=100, unlabelled=1 / 3, seed=102),
-    "composites_raw": replace(_DRAWN, sections=6, composites=1.0, seed=103),
+    "teacher_raw": replace(_DRAWN, sections=75, seed=201),
+    "student_raw": replace(_DRAWN, sections=100, unlabelled=1 / 3, seed=202),
+    "composites_raw": replace(_DRAWN, sections=6, composites=1.0, seed=203),
     "prepare_teacher": PrepareRecipe(long_side_px=160, val_share=0.12, test_share=0.0),
     "prepare_student": PrepareRecipe(long_side_px=160, val_share=0.15, test_share=0.25),
     "prepare_composites": PrepareRecipe(long_side_px=160, val_share=0.35, test_share=0.6),
