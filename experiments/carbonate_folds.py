@@ -8,7 +8,6 @@ results/carbonate-folds.json.
 The photographs carry no thin-section ids: folds by section are impossible, and the result says so.
 """
 
-import argparse
 import logging
 import sys
 import time
@@ -18,10 +17,9 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
-from common import FIGURES, HEAT, ROOT, add, once, read_recipe, settings
+from common import FIGURES, HEAT, ROOT, add, end_well, fit_folds, fold_options, read_recipe, settings
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
-from geocamnet.errors import GeocamnetError
 from geocamnet.train.evaluate import evaluate
 from geocamnet.train.predictor import network_predictor
 from geocamnet.train.prepare import prepare
@@ -29,7 +27,6 @@ from geocamnet.train.pretrain import pretrain
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, PretrainRecipe, SynthesizeRecipe, TrainRecipe
 from geocamnet.train.runs import build_network, read_card, write_json
 from geocamnet.train.synthetic import synthesize
-from geocamnet.train.training import distil, train
 from imagenet_weights import fetch
 
 log = logging.getLogger("geocamnet")
@@ -46,13 +43,7 @@ CAVEATS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not finished, then judge, and write the result."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "carbonate-folds.toml")
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "folds")
-    parser.add_argument("--result", type=Path, default=ROOT / "results" / "carbonate-folds.json")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the students")
-    parser.add_argument("--folds", type=int, nargs="+", help="all of the recipe's without")
-    chosen = parser.parse_args(arguments)
+    chosen = fold_options(__doc__, arguments, name="carbonate-folds", out="folds")
     set_up_logging()
     if not RAW.is_dir():
         sys.exit(f"{RAW}: the photographs are not there; this result needs them.")
@@ -71,15 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     teaching = replace(settings(TrainRecipe, recipe["train"]), weights=weights)
     studying = replace(settings(DistilRecipe, recipe["distil"]), weights=str(start))
     folds = chosen.folds or list(range(preparing.folds))
-    for fold in folds:
-        teacher = out / "runs" / f"teacher-{fold}"
-        of_fold = replace(teaching, fold=fold)
-        once(teacher, lambda run, r=of_fold, **how: train(data, run, r, **how))
-        for seed in chosen.seeds:
-            of_seed = replace(studying, fold=fold, seed=seed)
-            for who, source in (("student", teacher), ("alone", None)):
-                run = out / "runs" / f"{who}-{fold}-{seed}"
-                once(run, lambda run, r=of_seed, t=source, **how: distil(data, run, r, teacher=t, **how))
+    fit_folds(data, out / "runs", teaching, studying, folds=folds, seeds=chosen.seeds)
     result = judge(data, out / "runs", folds, chosen.seeds)
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)
@@ -141,9 +124,4 @@ def summary(table: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, dic
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except GeocamnetError as error:
-        sys.exit(f"Error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped; make folds goes on.")
+    end_well(main, "make folds")

@@ -16,10 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import FIGURES, HEAT, ROOT, add, once, read_recipe, settings
+from common import FIGURES, HEAT, ROOT, add, end_well, once, read_recipe, settings
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
-from geocamnet.errors import GeocamnetError
 from geocamnet.runtime.folder import predict_folder
 from geocamnet.runtime.model import load
 from geocamnet.train.cam import extract
@@ -138,9 +137,4 @@ def judge(data: Path, teacher: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except GeocamnetError as error:
-        sys.exit(f"Error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped; make real goes on.")
+    end_well(main, "make real")

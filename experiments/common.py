@@ -1,20 +1,68 @@
 """What the experiments have in common: recipes of this repository, runs that go on where they stopped, figures."""
 
+import argparse
 import logging
 import sys
 import tomllib
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from geocamnet.train.recipes import AugmentRecipe
+from geocamnet.errors import GeocamnetError
+from geocamnet.train.cam import extract
+from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, TrainRecipe
+from geocamnet.train.training import distil, train
 
 log = logging.getLogger("geocamnet")
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1")
 HEAT = ("miou", "pixel_ap", "energy", "pointing")
+
+
+def fold_options(about: str | None, arguments: Sequence[str] | None, *, name: str, out: str) -> argparse.Namespace:
+    """Read the options of a cross-validation: ``recipe``, ``out``, ``result``, ``seeds`` and ``folds``.
+
+    Args:
+        about: the script's docstring, whose first line says what it does.
+        arguments: the words after the script; None takes them from ``sys.argv``.
+        name: of the recipe and of the result.
+        out: the folder below out/ that keeps what is finished.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / f"{name}.toml")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / out)
+    parser.add_argument("--result", type=Path, default=ROOT / "results" / f"{name}.json")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the students")
+    parser.add_argument("--folds", type=int, nargs="+", help="all of the recipe's without")
+    return parser.parse_args(arguments)
+
+
+def fit_folds(
+    data: Path, runs: Path, teaching: TrainRecipe, studying: DistilRecipe, *, folds: Sequence[int], seeds: Sequence[int]
+) -> None:
+    """Fit what is not there yet: ``teacher-FOLD``, and for every seed ``student-FOLD-SEED`` and ``alone-FOLD-SEED``."""
+    for fold in folds:
+        teacher, of_fold = runs / f"teacher-{fold}", replace(teaching, fold=fold)
+        once(teacher, lambda run, r=of_fold, **how: train(data, run, r, **how))
+        if studying.teacher_maps == "stored":
+            extract(data, teacher, CamRecipe())
+        for seed in seeds:
+            of_seed = replace(studying, fold=fold, seed=seed)
+            for who, source in (("student", teacher), ("alone", None)):
+                run = runs / f"{who}-{fold}-{seed}"
+                once(run, lambda run, r=of_seed, t=source, **how: distil(data, run, r, teacher=t, **how))
+
+
+def end_well(main: Callable[[], None], command: str) -> None:
+    """Run a script; an error the user can mend is one sentence, and Ctrl-C says how to go on."""
+    try:
+        main()
+    except GeocamnetError as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"Stopped; {command} goes on.")
 
 
 def once(run: Path, fit: Callable[..., Any]) -> None:

@@ -9,28 +9,23 @@ The data are GPL-3.0: what is trained on them is not shipped, nothing of them is
 carbonate: it is here for its masks.
 """
 
-import argparse
 import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
-from common import FIGURES, HEAT, ROOT, add, once, read_recipe, settings
+from common import FIGURES, HEAT, ROOT, add, end_well, fit_folds, fold_options, read_recipe, settings
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
-from geocamnet.errors import GeocamnetError
-from geocamnet.train.cam import extract
 from geocamnet.train.evaluate import evaluate
 from geocamnet.train.index import read_index, use_fold
 from geocamnet.train.predictor import network_predictor
 from geocamnet.train.prepare import prepare
-from geocamnet.train.recipes import CamRecipe, DistilRecipe, PrepareRecipe, TrainRecipe
+from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
 from geocamnet.train.runs import build_network, read_card, write_json
-from geocamnet.train.training import distil, train
 from sandstone_windows import MINERALS, cut
 
 log = logging.getLogger("geocamnet")
@@ -52,13 +47,7 @@ Values = dict[str, dict[str, list[list[float]]]]  # who → figure → for every
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not finished, then judge, and write the result."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "sandstone-masks.toml")
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "sandstone")
-    parser.add_argument("--result", type=Path, default=ROOT / "results" / "sandstone-masks.json")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the students")
-    parser.add_argument("--folds", type=int, nargs="+", help="all of the recipe's without")
-    chosen = parser.parse_args(arguments)
+    chosen = fold_options(__doc__, arguments, name="sandstone-masks", out="sandstone")
     set_up_logging()
     if not SOURCE.is_dir():
         sys.exit(f"{SOURCE}: the photographs are not there; this result needs them.")
@@ -70,15 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare(out / "raw", data, preparing)
     folds = chosen.folds or list(range(preparing.folds))
     teaching, studying = settings(TrainRecipe, recipe["train"]), settings(DistilRecipe, recipe["distil"])
-    for fold in folds:
-        teacher, of_fold = runs / f"teacher-{fold}", replace(teaching, fold=fold)
-        once(teacher, lambda run, r=of_fold, **how: train(data, run, r, **how))
-        extract(data, teacher, CamRecipe())
-        for seed in chosen.seeds:
-            of_seed = replace(studying, fold=fold, seed=seed)
-            for who, source in (("student", teacher), ("alone", None)):
-                run = runs / f"{who}-{fold}-{seed}"
-                once(run, lambda run, r=of_seed, t=source, **how: distil(data, run, r, teacher=t, **how))
+    fit_folds(data, runs, teaching, studying, folds=folds, seeds=chosen.seeds)
     result = judge(data, runs, folds, chosen.seeds)
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)
@@ -188,9 +169,4 @@ def _pooled(recalls: Mapping[str, Sequence[tuple[float, int]]]) -> dict[str, flo
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except GeocamnetError as error:
-        sys.exit(f"Error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("Stopped; make sandstone goes on.")
+    end_well(main, "make sandstone")
