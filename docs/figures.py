@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 REAL, DRAWN = "results/carbonate-lithology.json", "results/demo.json"
-MASKS = "results/sandstone-masks.json"
+FOLDS, MASKS = "results/carbonate-folds.json", "results/sandstone-masks.json"
 REFINED = "results/heatmap-refinements.json"
 PAGES = {"README.md": False, "docs/results.md": True}  # whether every row of the heatmaps is shown
 
@@ -74,6 +74,8 @@ def figures(root: Path = ROOT, *, every: bool = False) -> str:
     """Return the Markdown that belongs between the marks of README.md, or with ``every`` of results.md."""
     real, drawn, refined = (_read(root / name) for name in (REAL, DRAWN, REFINED))
     parts = ["### Real photographs", "", *(_real(real, every) if real else _missing(REAL, "make real"))]
+    if folds := _read(root / FOLDS):
+        parts += ["", "### Real photographs, every one held out once", "", *_cross_validated(folds, every)]
     parts += ["", "### Drawn thin sections", "", *(_drawn(drawn, every) if drawn else _missing(DRAWN, "make demo"))]
     if masks := _read(root / MASKS):
         parts += ["", "### Sandstone with an expert's masks", "", *_masked(masks, every)]
@@ -125,13 +127,32 @@ def _real(result: Mapping[str, Any], every: bool) -> list[str]:
         f"`make real`: {result['data']}, {result['n_test']} held-out photographs, split {known}; {runs}. "
         f"{_networks(result)}"
     )
-    kind = {"mosaics": "2x2 mosaics of held-out photographs, equally bright", "masks": "hand-drawn masks"}
-    where = kind.get(result.get("heatmaps_kind", ""), "held-out photographs")
     return [
         about,
         "",
-        *_tables(result, where, result.get("area_share"), every),
+        *_tables(result, _where(result), result.get("area_share"), every),
         *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result.get("caveats", [])]),
+    ]
+
+
+def _where(result: Mapping[str, Any]) -> str:
+    kind = {"mosaics": "2x2 mosaics of held-out photographs, equally bright", "masks": "hand-drawn masks"}
+    return kind.get(result.get("heatmaps_kind", ""), "held-out photographs")
+
+
+def _cross_validated(result: Mapping[str, Any], every: bool) -> list[str]:
+    folds, seeds = len(result["folds"]), len(result["seeds"])
+    known = "by thin section" if result["sections_known"] else "by photograph, for no thin-section ids are known"
+    about = (
+        f"`make folds`: {result['data']}, {sum(result['n_test'])} photographs in {folds} folds, split {known}, "
+        f"{seeds} {'runs' if seeds > 1 else 'run'} of each student a fold: mean (lowest to highest) over folds and "
+        f"runs. {_networks(result)}"
+    )
+    return [
+        about,
+        "",
+        *_tables(result, _where(result), mean(result["area_share"]), every),
+        *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
     ]
 
 

@@ -17,11 +17,13 @@ from torch.nn import functional as F
 import geocamnet.train.bar
 from geocamnet.errors import ModelError
 from geocamnet.train import fit
-from geocamnet.train.fit import Fitting, KeepLast, Lessons, append_log, choose_workers
+from geocamnet.train import fitting as fitting_module
+from geocamnet.train.fit import KeepLast, append_log, choose_workers
+from geocamnet.train.fitting import Fitting, Lessons
 from geocamnet.train.recipes import DistilRecipe, TrainRecipe
 from geocamnet.train.runs import load_network, read_card
 from geocamnet.train.student import make_student
-from geocamnet.train.teacher import make_teacher
+from geocamnet.train.teacher import Teacher, make_teacher
 from geocamnet.train.training import train
 from geocamnet.train.weights import read_weights
 from tiny import TEACHER, read_log, write_data
@@ -122,7 +124,7 @@ def test_the_photographs_a_bar_stands_for_are_those_of_the_whole_training(data, 
 
 def test_the_weights_kept_are_those_of_the_best_epoch(data, tmp_path, monkeypatch):
     scores, states = iter([0.25, 0.75, 0.5, 0.75]), []
-    judge = fit.classification_metrics
+    judge = fitting_module.classification_metrics
 
     def scripted(*arguments):
         return judge(*arguments) | {"balanced_accuracy": next(scores)}
@@ -132,7 +134,7 @@ def test_the_weights_kept_are_those_of_the_best_epoch(data, tmp_path, monkeypatc
         judged(self)
 
     judged = Fitting.on_validation_epoch_end
-    monkeypatch.setattr(fit, "classification_metrics", scripted)
+    monkeypatch.setattr(fitting_module, "classification_metrics", scripted)
     monkeypatch.setattr(Fitting, "on_validation_epoch_end", remember)
     train(data, tmp_path / "run", replace(TEACHER, epochs=4))
     kept = read_weights(tmp_path / "run")
@@ -352,6 +354,35 @@ def test_the_parts_of_the_loss_are_weighted_by_the_recipe():
     parts = {name.removeprefix("train_"): value[0] for name, value in module.sums.items()}
     expected = 0.5 * parts["label_loss"] + 3 * parts["logit_loss"] + 0.25 * parts["map_loss"]
     assert parts["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_mosaics_add_a_part_of_their_own_and_leave_the_others_as_they_were():
+    plain = DistilRecipe()
+    recipe = replace(plain, mosaic_weight=0.5)
+    sums = []
+    for one in (plain, recipe):
+        module = fitting(lessons=Lessons(one, torch.tensor([0, 2])), recipe=one)
+        module.training_step(batch_of([True, True, False, True, True]), 0)
+        sums.append({name.removeprefix("train_"): value[0] for name, value in module.sums.items()})
+    without, parts = sums
+    for name in ("label_loss", "logit_loss", "map_loss"):  # stored maps know nothing of mosaics
+        assert parts[name] == pytest.approx(without[name], rel=1e-4)
+    assert parts["loss"] == pytest.approx(without["loss"] + 0.5 * parts["mosaic_loss"], rel=1e-4)
+
+
+def test_a_teacher_that_looks_itself_teaches_on_mosaics_too():
+    torch.manual_seed(2)
+    teacher = Teacher("test_resnet", 3).eval()
+    seen = []
+    recipe = DistilRecipe(mosaic_weight=1.0, teacher_maps="online", crop_px=64)
+    module = fitting(lessons=Lessons(recipe, torch.arange(3), teacher), recipe=recipe)
+    look = teacher.features
+    teacher.features = lambda images: seen.append(images) or look(images)
+    batch = batch_of([True] * 8)
+    module.training_step(batch, 0)
+    (images,) = seen
+    assert len(images) == 8 + 2
+    torch.testing.assert_close(images[:8], batch["image"], rtol=0, atol=0)
 
 
 def test_a_teachers_class_is_compared_with_the_students_class_of_that_name():

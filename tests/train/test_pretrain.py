@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from geocamnet.errors import DataError, ModelError
-from geocamnet.train.fit import match_features
+from geocamnet.train.fitting import match_stages
 from geocamnet.train.pretrain import pretrain
 from geocamnet.train.recipes import PretrainRecipe
 from geocamnet.train.student import Student, make_student
@@ -97,6 +97,33 @@ def test_an_impossible_choice_is_refused_by_its_option(data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_stages_are_matched_where_their_strides_are_equal_and_the_last_ones_always():
+    student, teacher = Student(2), Teacher("efficientnet_lite0", 2)
+    match = match_stages(student, teacher)
+    sides = [student.stages(torch.zeros(2, 3, 64, 64)), teacher.stages(torch.zeros(2, 3, 64, 64))]
+    found = [(sides[0][one].shape[3], sides[1][other].shape[3]) for one, other in match.places]
+    assert found == [(8, 8), (4, 4), (4, 2)]
+    with torch.no_grad():
+        distances = [pair(sides[0][i], sides[1][j]) for (i, j), pair in zip(match.places, match.matches, strict=True)]
+        assert float(match(*sides)) == pytest.approx(float(torch.stack(distances).mean()), rel=1e-3)
+
+
+def test_matching_stages_leaves_both_networks_as_they_were():
+    student, teacher = Student(2).train(), Teacher("test_resnet", 2).eval()
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    match_stages(student, teacher)
+    assert student.training
+    assert not teacher.training
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+
+
+def test_a_backbone_that_hides_its_stages_is_refused(monkeypatch):
+    teacher = Teacher("test_resnet", 2)
+    monkeypatch.delattr(type(teacher.trunk), "forward_intermediates")
+    with pytest.raises(ModelError, match="does not show its stages"):
+        match_stages(Student(2), teacher)
+
+
 def test_strides_that_are_no_multiples_are_refused():
     with pytest.raises(ModelError, match="whole multiple"):
-        match_features(Student(2, output_stride=32), Teacher("test_resnet", 2), 32, 16)
+        match_stages(Student(2, output_stride=32), Teacher("test_resnet", 2, output_stride=16))

@@ -134,6 +134,20 @@ def test_a_teacher_starts_from_timms_weights_and_from_another_run(tmp_path, make
         make_teacher("resnet34", 4, weights=str(run))
 
 
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_a_new_classifier_knows_nothing_and_says_so(backbone):
+    torch.manual_seed(0)
+    linear = make_teacher(backbone, 3).trunk.get_classifier()
+    assert 0.9 < float(linear.weight.detach().abs().max()) * linear.in_features**0.5 <= 1.0 + 1e-6
+
+
+def test_a_quiet_new_classifier_is_left_as_it_was_drawn():
+    torch.manual_seed(0)
+    drawn = Teacher("resnet18", 3).trunk.get_classifier().weight
+    torch.manual_seed(0)
+    assert torch.equal(make_teacher("resnet18", 3).trunk.get_classifier().weight, drawn)
+
+
 def test_gradients_reach_trunk_and_classifier():
     teacher = Teacher("resnet18", 3)
     evidence = teacher(photographs())

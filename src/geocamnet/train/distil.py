@@ -1,5 +1,7 @@
 """What a student can learn from a teacher: its logits and its class maps. Each loss with its paper."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -163,6 +165,27 @@ class FeatureMatch(nn.Module):
         student = F.avg_pool2d(student, wide, self.ratio, self.ratio - 1, count_include_pad=False)
         cosine = F.cosine_similarity(self.projection(student), self.standardise(teacher), dim=1)
         return 1 - cosine.mean()
+
+
+class StageMatch(nn.Module):
+    """The mean of `FeatureMatch` over several depths of two networks.
+
+    Depth by depth, as Heo et al. (2019) do it: the last features of a network with published weights know what its
+    own classes ask for; those of the stages before know textures, which is what rock is named by.
+
+    Args:
+        pairs: the student's stage, the teacher's stage, and the distance between the two.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[int, int, FeatureMatch]]) -> None:
+        super().__init__()
+        self.places = [(one, other) for one, other, _ in pairs]
+        self.matches = nn.ModuleList(match for _, _, match in pairs)
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        """Return the distance, 0 to 2, of two networks' stages, each (B, K, h, w), of the same crops."""
+        pairs = zip(self.places, self.matches, strict=True)
+        return torch.stack([match(student[one], teacher[other]) for (one, other), match in pairs]).mean()
 
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Fitting a network to a data set: the loss, the judging of each epoch, checkpoints, resuming, several processes."""
+"""Fitting a network to a data set: loaders, what is kept after each epoch, resuming, several processes."""
 
 import csv
 import logging
@@ -6,9 +6,8 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,242 +16,15 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from geocamnet.errors import ModelError
 from geocamnet.images import scaled_size_hw, written_aside
-from geocamnet.train.augment import Raster, bring_maps
 from geocamnet.train.bar import TrainingBar
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches, TrainingSampler, balanced_weights
-from geocamnet.train.distil import FeatureMatch, kl_sigmoid, logit_loss, map_loss
-from geocamnet.train.metrics import classification_metrics
-from geocamnet.train.recipes import DistilRecipe, FitRecipe
-from geocamnet.train.runs import Network
-from geocamnet.train.student import Student
-from geocamnet.train.teacher import Evidence, Teacher
-from geocamnet.train.weights import save_weights
+from geocamnet.train.fitting import Fitting
+from geocamnet.train.recipes import FitRecipe
 
 log = logging.getLogger(__name__)
-
-JUDGED = ("accuracy", "balanced_accuracy", "macro_f1", "mAP", "nll")
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """What a student is taught by a teacher.
-
-    Attributes:
-        recipe: the weights of the losses.
-        shared: for each of the teacher's classes, its place among the student's outputs.
-        teacher: the network itself where it looks at the student's very crops; None with stored maps.
-        stride: pixels per cell of its class maps.
-        match: the distance between its features and the student's, trained along; None without.
-    """
-
-    recipe: DistilRecipe
-    shared: Tensor
-    teacher: Teacher | None = None
-    stride: int = 32
-    match: FeatureMatch | None = None
-
-
-class Fitting(pl.LightningModule):
-    """A network, its loss and its optimiser.
-
-    The loss is the label's (on photographs whose label is known) plus the teacher's (on every photograph).
-
-    Args:
-        network: teacher or student.
-        recipe: how it is fitted.
-        classes: names of its outputs.
-        labels: ``single`` or ``multi``.
-        prior: (C,) share of each class among the training labels, for ``balance = "logit_adjust"``.
-        lessons: what a teacher adds.
-        run: the folder that keeps the best weights; None keeps nothing.
-    """
-
-    log_prior: Tensor
-
-    def __init__(
-        self,
-        network: Network,
-        recipe: FitRecipe,
-        *,
-        classes: Sequence[str],
-        labels: str,
-        prior: np.ndarray,
-        lessons: Lessons | None = None,
-        run: Path | None = None,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.recipe, self.classes, self.labels, self.run_folder = recipe, tuple(classes), labels, run
-        self.averaged = torch.optim.swa_utils.AveragedModel(
-            network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema), use_buffers=True
-        ) if recipe.ema else None  # fmt: skip
-        self.register_buffer("log_prior", torch.from_numpy(np.log(np.maximum(prior, 1e-4))).float(), persistent=False)
-        if self.averaged is not None:
-            self.averaged.requires_grad_(False)
-        # In a tuple, so that the teacher's weights are neither trained nor written into every checkpoint.
-        self._lessons = (lessons,)
-        self.match = lessons.match if lessons is not None else None
-        self.best_score = -1.0
-        self._judged: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self.sums: dict[str, list[float]] = {}
-
-    @property
-    def judged_network(self) -> Network:
-        """The network whose figures count and that is kept: the averaged one, where there is one."""
-        return self.averaged.module if self.averaged is not None else self.network  # type: ignore[return-value]
-
-    def forward(self, images: Tensor) -> Evidence:
-        """Run the network that is being trained on (B, 3, H, W) float RGB in [0, 1]."""
-        return self.network(images.contiguous(memory_format=torch.channels_last))
-
-    def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        """Return the loss of a batch."""
-        features = self.network.features(batch["image"].contiguous(memory_format=torch.channels_last))
-        evidence = self.network.evidence(features)
-        parts = {"label_loss": self._label_loss(evidence.logits, batch)}
-        lessons = self._lessons[0]
-        weight = 1.0
-        if lessons is not None:
-            weight = lessons.recipe.label_weight
-            parts |= self._teacher_losses(features, evidence, batch, lessons)
-        loss = weight * parts["label_loss"]
-        if lessons is not None:
-            loss = loss + lessons.recipe.logit_weight * parts["logit_loss"]
-            loss = loss + lessons.recipe.map_weight * parts["map_loss"]
-            if "feature_loss" in parts:
-                loss = loss + lessons.recipe.feature_weight * parts["feature_loss"]
-        if not bool(torch.isfinite(loss)):
-            raise ModelError(f"The loss is {loss.item()} in epoch {self.current_epoch + 1}: diverged. Lower --lr.")
-        for name, value in {"loss": loss, **parts}.items():
-            self.sums.setdefault(f"train_{name}", []).append(float(value.detach()))
-        self.log("loss", loss.detach(), logger=False)
-        return loss
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Move the averaged weights."""
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.network)
-
-    def validation_step(self, batch: dict[str, Tensor], _: int) -> None:
-        """Predict whole photographs; they are judged when all are in."""
-        logits = self.judged_network(batch["image"]).logits.float()
-        known = batch["known"].cpu().numpy()
-        probabilities = logits.softmax(1) if self.labels == "single" else logits.sigmoid()
-        self._judged.append(
-            (
-                batch["row"].cpu().numpy()[known],
-                probabilities.cpu().numpy()[known],
-                batch["target"].cpu().numpy()[known],
-            )
-        )
-
-    def on_validation_epoch_end(self) -> None:
-        """Judge the validation photographs of all processes, each once, and keep the best network."""
-        judged, self._judged = self._judged, []
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, judged)
-            judged = [one for process in gathered for one in process]
-        rows, probabilities, targets = (np.concatenate([one[i] for one in judged]) for i in range(3))
-        if not len(rows):
-            return
-        _, first = np.unique(rows, return_index=True)  # a process may see one twice, to keep step with the others
-        truth = targets[first].argmax(1) if self.labels == "single" else targets[first]
-        figures = classification_metrics(probabilities[first], truth, self.classes)
-        for name in JUDGED:
-            if figures.get(name) is not None:
-                self.sums[f"val_{name}"] = [float(figures[name])]
-                self.log(f"val_{name}", float(figures[name]), rank_zero_only=True)
-        score = float(figures["balanced_accuracy"] if self.labels == "single" else figures["mAP"])
-        self.keep_if_best(score)
-
-    def keep_if_best(self, score: float) -> None:
-        """Write the network's weights if no earlier epoch scored as well, or if the last is to be kept."""
-        if score > self.best_score or self.recipe.keep == "last":
-            self.best_score = score
-            if self.run_folder is not None and self.trainer.is_global_zero:
-                save_weights(self.run_folder / "checkpoints" / "best.safetensors", self.judged_network)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the best score with the weights."""
-        checkpoint["best_score"] = self.best_score
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the best score up again."""
-        self.best_score = checkpoint["best_score"]
-
-    def configure_optimizers(self) -> Any:
-        """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), warm-up, then half a cosine to zero."""
-        trained = [*self.network.parameters(), *(self.match.parameters() if self.match is not None else ())]
-        decayed = [one for one in trained if one.ndim > 1]
-        plain = [one for one in trained if one.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimiser = torch.optim.AdamW(groups, lr=self.recipe.lr, fused=True)  # a third less time for ResNet101 on a CPU
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        warm = max(1, int(self.recipe.warmup * steps))
-
-        def rate(step: int) -> float:
-            if step < warm:
-                return (step + 1) / warm
-            return 0.5 * (1 + float(np.cos(np.pi * min(1.0, (step - warm) / max(1, steps - warm)))))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _label_loss(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        known = batch["known"]
-        if not bool(known.any()):
-            return logits.sum() * 0.0
-        logits, targets = logits[known], batch["target"][known]
-        if self.recipe.balance == "logit_adjust":
-            logits = logits + self.log_prior
-        smooth = self.recipe.label_smoothing
-        if self.labels == "single":
-            return F.cross_entropy(logits, targets.argmax(1), label_smoothing=smooth)
-        return F.binary_cross_entropy_with_logits(logits, targets * (1 - smooth) + smooth / 2)
-
-    def _teacher_losses(
-        self, features: Tensor, evidence: Evidence, batch: dict[str, Tensor], lessons: Lessons
-    ) -> dict[str, Tensor]:
-        parts = {}
-        if lessons.teacher is not None:
-            lessons.teacher.to(self.device).eval()
-            with torch.no_grad():
-                theirs = lessons.teacher.features(batch["image"].contiguous(memory_format=torch.channels_last))
-                teacher = lessons.teacher.evidence(theirs)
-            if self.match is not None:
-                parts["feature_loss"] = self.match(features, theirs)
-        else:
-            teacher = Evidence(batch["teacher_logits"], batch["teacher_maps"])
-        shared = lessons.shared.to(self.device)
-        logits, maps = evidence.logits[:, shared], evidence.class_maps[:, shared]
-        recipe = lessons.recipe
-        if self.labels == "multi":
-            by_logits = kl_sigmoid(logits, teacher.logits, temperature=recipe.temperature)
-        else:
-            by_logits = logit_loss(logits, teacher.logits, kind=recipe.logit_loss, temperature=recipe.temperature)
-        seen_hw = (batch["image"].shape[2], batch["image"].shape[3])
-        their_maps = teacher.class_maps
-        if lessons.teacher is not None:
-            their_maps = bring_maps(their_maps, Raster(lessons.stride, seen_hw), Raster(recipe.output_stride, seen_hw))
-        cells = recipe.map_cells or max(1, round(recipe.crop_px / 32))
-        return {"logit_loss": by_logits, "map_loss": map_loss(maps, their_maps, cells=cells), **parts}
-
-
-def match_features(student: Student, teacher: Teacher, student_stride: int, teacher_stride: int) -> FeatureMatch:
-    """Return the trained distance between the last features of two networks."""
-    return FeatureMatch(
-        student.head.in_channels,
-        teacher.trunk.get_classifier().in_features,
-        student_stride=student_stride,
-        teacher_stride=teacher_stride,
-    )
 
 
 class Photographs(pl.LightningDataModule):

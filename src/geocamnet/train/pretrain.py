@@ -11,7 +11,8 @@ from torch import Tensor
 
 from geocamnet.errors import DataError, ModelError
 from geocamnet.train.dataset import PhotographDataset
-from geocamnet.train.fit import Fitting, Lessons, Photographs, fit, match_features
+from geocamnet.train.fit import Photographs, fit
+from geocamnet.train.fitting import Fitting, Lessons, match_stages
 from geocamnet.train.index import read_index
 from geocamnet.train.recipes import DistilRecipe, PretrainRecipe, check_fitting
 from geocamnet.train.runs import is_first_process, open_run, write_json
@@ -34,7 +35,7 @@ class Matching(Fitting):
     def __init__(self, student: Student, teacher: Teacher, recipe: PretrainRecipe, *, run: Path | None = None) -> None:
         lessons = Lessons(
             DistilRecipe(), torch.zeros(0), teacher.eval().requires_grad_(False),
-            match=match_features(student, teacher, recipe.output_stride, 32),
+            match=match_stages(student, teacher),
         )  # fmt: skip
         super().__init__(student, recipe, classes=(), labels="single", prior=np.zeros(0), lessons=lessons, run=run)
         student.head.requires_grad_(False)
@@ -72,9 +73,9 @@ class Matching(Fitting):
         images = images.contiguous(memory_format=torch.channels_last)
         lessons.teacher.to(self.device)
         with torch.no_grad():
-            theirs = lessons.teacher.features(images)
+            theirs = self._stages(lessons.teacher, images)
         network = self.network if self.training else self.judged_network
-        return match(network.features(images), theirs)  # type: ignore[no-any-return]
+        return match(self._stages(network, images), theirs)  # type: ignore[no-any-return]
 
 
 def pretrain(

@@ -47,7 +47,7 @@ class Student(nn.Module):
         super().__init__()
         try:
             self.trunk = timm.create_model(
-                backbone, features_only=True, out_indices=(-1,), output_stride=output_stride, pretrained=pretrained
+                backbone, features_only=True, output_stride=output_stride, pretrained=pretrained
             )
         except (RuntimeError, TypeError, AssertionError) as error:
             raise ModelError(
@@ -91,7 +91,12 @@ class Student(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the trunk's last features (B, K, h, w) of float RGB in [0, 1], (B, 3, H, W)."""
-        return self.trunk((images - self.mean) / self.std)[-1]
+        return self.stages(images)[-1]
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Return the features of every stage of the trunk, the classifier's last."""
+        stages: list[Tensor] = self.trunk((images - self.mean) / self.std)
+        return stages
 
     def evidence(self, features: Tensor) -> Evidence:
         """Return what the classifier makes of the trunk's features (B, K, h, w)."""

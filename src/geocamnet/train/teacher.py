@@ -65,6 +65,11 @@ class Teacher(nn.Module):
         """Return the trunk's last features (B, K, h, w) of float RGB in [0, 1], (B, 3, H, W)."""
         return self.trunk.forward_features((images - self.mean) / self.std)
 
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """Return the features of every stage of the trunk, the classifier's last."""
+        last, stages = self.trunk.forward_intermediates((images - self.mean) / self.std)
+        return [*stages[:-1], last]
+
     def evidence(self, features: Tensor) -> Evidence:
         """Return what the classifier makes of the trunk's features (B, K, h, w)."""
         linear = self.trunk.get_classifier()
@@ -110,6 +115,7 @@ def make_teacher(backbone: str, classes: int, *, weights: str = "none", output_s
         output_stride: pixels per cell of the class maps.
     """
     teacher = Teacher(backbone, classes, output_stride=output_stride, pretrained=weights == "imagenet")
+    _quieten(teacher.trunk.get_classifier())
     if weights not in ("none", "imagenet"):
         tensors = read_weights(Path(weights))
         if not any(name.startswith("trunk.") for name in tensors):
@@ -117,6 +123,17 @@ def make_teacher(backbone: str, classes: int, *, weights: str = "none", output_s
         head = ("mean", "std", f"trunk.{classifier_name(teacher.trunk)}.")
         start_from(teacher, tensors, what=weights, head=head)
     return teacher
+
+
+def _quieten(linear: nn.Linear) -> None:
+    """Scale a new linear layer down to PyTorch's own bound, ``1 / sqrt(inputs)``; a quieter one is left as it is.
+
+    timm draws an EfficientNet's from ``1 / sqrt(classes)``: with three classes its first answers are loud and wrong
+    (loss 2.6 where chance has 1.1), and unlearning them spoils the pretrained features (Kumar et al. 2022, arXiv
+    2202.10054).
+    """
+    with torch.no_grad():
+        linear.weight /= max(1.0, float(linear.weight.abs().max()) * linear.in_features**0.5)
 
 
 def classifier_name(trunk: Any) -> str:

@@ -18,7 +18,8 @@ from geocamnet.taxonomy import describe_classes
 from geocamnet.train.cam import StoredMaps, maps_folder
 from geocamnet.train.dataset import PhotographDataset
 from geocamnet.train.finish import constants_of, familiar_of, texture_of
-from geocamnet.train.fit import Fitting, Lessons, Photographs, fit, match_features
+from geocamnet.train.fit import Photographs, fit
+from geocamnet.train.fitting import Fitting, Lessons, match_stages
 from geocamnet.train.index import IndexRow, class_names, labels_kind, read_index, use_fold
 from geocamnet.train.recipes import DistilRecipe, FitRecipe, TrainRecipe, check_fitting
 from geocamnet.train.runs import Network, is_first_process, load_network, open_run, read_card, write_json, write_text
@@ -96,7 +97,7 @@ def distil(
     training = [row for row in rows if row.split == "train"]
     if teacher is None:
         training = [row for row in training if row.labels]
-        recipe = replace(recipe, logit_weight=0.0, map_weight=0.0, feature_weight=0.0)
+        recipe = replace(recipe, label_weight=1.0, logit_weight=0.0, map_weight=0.0, feature_weight=0.0)
         classes = class_names(training)
         teacher_card = None
     else:
@@ -124,7 +125,7 @@ def distil(
             stride = teacher_card.map_stride
             match = None
             if recipe.feature_weight:
-                match = match_features(network, network_of_teacher, recipe.output_stride, stride)
+                match = match_stages(network, network_of_teacher)
             lessons = Lessons(recipe, shared, network_of_teacher.requires_grad_(False), stride, match)
     if is_first_process():
         open_run(run, "distil", recipe, resume=resume, overwrite=overwrite)

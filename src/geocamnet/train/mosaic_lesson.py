@@ -1,0 +1,63 @@
+"""A lesson in *where*: mosaics of the photographs of a batch, named cell by cell."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+FEWEST = 4  # photographs in a mosaic
+NEAREST_BORDER = 0.3  # of the side: no quarter becomes a sliver
+
+
+def lay_mosaics(images: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Lay every four photographs of a batch out as the quarters of one, whose borders cross at a random point.
+
+    A quarter shows what its photograph has in that place, so nothing is scaled or moved. As CutMix (Yun et al. 2019,
+    arXiv 1905.04899), but it is for the map: each cell is to name the photograph it lies on.
+
+    Args:
+        images: (B, 3, H, W).
+        rng: draws who lies with whom, and the borders.
+
+    Returns:
+        (B // 4, 3, H, W) mosaics, and (B // 4, H, W) int64: the number of the photograph that each pixel is from.
+    """
+    count, (height, width) = len(images) // FEWEST, images.shape[-2:]
+    four = rng.permutation(len(images))[: count * FEWEST].reshape(count, FEWEST)
+    at = rng.uniform(NEAREST_BORDER, 1 - NEAREST_BORDER, (count, 2)) * (height, width)
+    below = np.arange(height)[None, :, None] >= at[:, 0, None, None]  # (n, H, 1)
+    right = np.arange(width)[None, None] >= at[:, 1, None, None]  # (n, 1, W)
+    quarter = 2 * below.astype(np.int64) + right  # (n, H, W)
+    chosen = torch.from_numpy(four).to(images.device)
+    place = torch.from_numpy(quarter).to(images.device)
+    pieces = images[chosen]  # (n, 4, 3, H, W)
+    laid = pieces.gather(1, place[:, None, None].expand(-1, 1, images.shape[1], -1, -1))[:, 0]
+    return laid, chosen.gather(1, place.flatten(1)).view_as(place)
+
+
+def mosaic_loss(
+    class_maps: Tensor, class_bias: Tensor, whose: Tensor, targets: Tensor, known: Tensor, *, stride: int, labels: str
+) -> Tensor:
+    """Return the mean over cells of the cross-entropy between what a cell is evidence for and its photograph's label.
+
+    A cell's evidence is ``M_c(y, x) + b_c``, whose mean is the logit: what the classifier says of a photograph is asked
+    of each cell. Cells of photographs without a known label don't count.
+
+    Args:
+        class_maps: (n, C, h, w) of mosaics.
+        class_bias: (C,).
+        whose: (n, H, W) number of each pixel's photograph.
+        targets: (B, C) 0/1 labels of the photographs.
+        known: (B,) whether they are known.
+        stride: pixels per cell; cell i is centred on pixel ``stride * i``.
+        labels: ``single`` or ``multi``.
+    """
+    cells = whose[:, ::stride, ::stride]  # (n, h, w)
+    counted = known[cells]
+    if not bool(counted.any()):
+        return class_maps.sum() * 0.0
+    evidence = (class_maps + class_bias[:, None, None]).movedim(1, -1)[counted]  # (N, C)
+    wanted = targets[cells][counted]
+    if labels == "single":
+        return F.cross_entropy(evidence, wanted.argmax(1))
+    return F.binary_cross_entropy_with_logits(evidence, wanted)
