@@ -201,8 +201,8 @@ class DistilRecipe(FitRecipe):
         temperature: that softens both logits.
         map_weight: of the teacher's class maps (CAT-KD, Guo et al. 2023).
         map_cells: side of the grid on which class maps are compared; 0 takes a cell per 32 px of the crop.
-        feature_weight: of the teacher's last features, which the student's are to give by one linear map; needs
-            ``teacher_maps = "online"``.
+        feature_weight: of the teacher's features, which the student's are to give by linear maps, stage by stage where
+            strides are equal, and the last ones; needs ``teacher_maps = "online"``.
         teacher_maps: ``stored`` maps are cropped with the photograph; ``online`` runs the teacher on the very
             crop the student sees (Beyer et al. 2022, arXiv 2106.05237).
     """
@@ -230,7 +230,7 @@ class PretrainRecipe(FitRecipe):
     Attributes:
         backbone: the student's trunk.
         output_stride: pixels per cell of the student's class maps.
-        teacher_backbone: any timm network whose last features are to be matched.
+        teacher_backbone: any timm network whose features are to be matched, stage by stage.
         teacher_weights: its weights: ``imagenet`` (downloaded), a ``.safetensors`` or ``.pth`` state dict, or a RUN.
     """
 
