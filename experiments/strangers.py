@@ -23,7 +23,7 @@ from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.errors import DataError, GeocamnetError
 from geocamnet.images import RgbImage, list_images, read_image
-from geocamnet.runtime.model import NOT_SURE, NOTHING_HERE, UNFAMILIAR, prediction_of
+from geocamnet.runtime.prediction import NOT_SURE, NOTHING_HERE, UNFAMILIAR, prediction_of
 from geocamnet.runtime.texture import to_grey
 from geocamnet.taxonomy import CLASSES
 from geocamnet.train.index import read_index

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from geocamnet.runtime.folder import predict_folder
     from geocamnet.runtime.heatmap import enhance
     from geocamnet.runtime.huge import predict_huge
-    from geocamnet.runtime.model import Model, Prediction, load
+    from geocamnet.runtime.model import Model, load
     from geocamnet.runtime.pairs import combine
+    from geocamnet.runtime.prediction import Prediction
     from geocamnet.runtime.render import overlay
     from geocamnet.runtime.texture import texture_maps
     from geocamnet.taxonomy import CLASSES
@@ -29,7 +30,7 @@ _HOMES = {
     "Model": "geocamnet.runtime.model",
     "ModelCard": "geocamnet.card",
     "ModelError": "geocamnet.errors",
-    "Prediction": "geocamnet.runtime.model",
+    "Prediction": "geocamnet.runtime.prediction",
     "SourceError": "geocamnet.errors",
     "combine": "geocamnet.runtime.pairs",
     "enhance": "geocamnet.runtime.heatmap",

@@ -83,8 +83,8 @@ class ModelCard:
         abstain_below: top probabilities under it are answered with "not sure"; only where ``labels`` is ``"single"``.
         label_thresholds: (C,) where ``labels`` is ``"multi"``: a class is named from this probability on; empty
             means 0.5 each.
-        evidence_below: photographs whose evidence for all classes together (`runtime.model.evidence_of`) lies under
-            it are answered with "nothing here"; None never says so.
+        evidence_below: photographs whose evidence for all classes together (`runtime.prediction.evidence_of`) lies
+            under it are answered with "nothing here"; None never says so.
         texture: how texture is measured for this data.
         familiar: what the training photographs look like; None where it was not measured.
         precision: ``"fp32"``, ``"int8-weights"`` or ``"int8"`` (see `train.quantise`).

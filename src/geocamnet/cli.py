@@ -360,7 +360,8 @@ def run(
         overwrite: do again what is there.
     """
     from geocamnet.runtime.folder import predict_folder
-    from geocamnet.runtime.model import REFUSALS, load
+    from geocamnet.runtime.model import load
+    from geocamnet.runtime.prediction import REFUSALS
 
     opened = load(model)
     if model is not None:  # of the bundled one `load` says more

@@ -14,7 +14,8 @@ from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.runtime import model as model_file
 from geocamnet.runtime.familiar import statistics
-from geocamnet.runtime.model import REFUSALS, Prediction, evidence_of, load
+from geocamnet.runtime.model import load
+from geocamnet.runtime.prediction import REFUSALS, Prediction, evidence_of
 
 
 def prediction_of(card, probabilities):

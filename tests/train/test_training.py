@@ -11,7 +11,8 @@ import torch
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image
 from geocamnet.runtime.folder import predict_folder
-from geocamnet.runtime.model import REFUSALS, load
+from geocamnet.runtime.model import load
+from geocamnet.runtime.prediction import REFUSALS
 from geocamnet.train.cam import extract
 from geocamnet.train.evaluate import evaluate
 from geocamnet.train.export import export

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from geocamnet.errors import SourceError
 from geocamnet.images import IMAGE_SUFFIXES, RgbImage, list_images, read_image
-from geocamnet.runtime.model import Model, Prediction
+from geocamnet.runtime.model import Model
+from geocamnet.runtime.prediction import Prediction
 
 # A USB camera drops a frame now and then; a pulled plug fails for good. Failed reads in a row, then reconnects.
 FAILED_READS = 10

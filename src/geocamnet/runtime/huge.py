@@ -14,7 +14,8 @@ from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import RgbImage, read_image
 from geocamnet.runtime.heatmap import resize_heatmap
-from geocamnet.runtime.model import Model, Prediction, check_image, evidence_of, probabilities_of, scale_to_card
+from geocamnet.runtime.model import Model, check_image, scale_to_card
+from geocamnet.runtime.prediction import Prediction, evidence_of, probabilities_of
 from geocamnet.tiles import Blender, Tile, tile_grid
 
 FloatArray = NDArray[np.float32]

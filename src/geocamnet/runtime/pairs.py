@@ -9,7 +9,8 @@ import numpy as np
 from geocamnet.errors import DataError
 from geocamnet.images import RgbImage, read_image
 from geocamnet.lights import LIGHTS, light_of_path, view_of
-from geocamnet.runtime.model import Model, Prediction, evidence_of, probabilities_of
+from geocamnet.runtime.model import Model
+from geocamnet.runtime.prediction import Prediction, evidence_of, probabilities_of
 
 
 def combine(predictions: Sequence[Prediction]) -> Prediction:

@@ -18,7 +18,8 @@ from geocamnet import __version__
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import read_image, written_aside
-from geocamnet.runtime.model import REFUSALS, prediction_of, probabilities_of, scale_to_card
+from geocamnet.runtime.model import scale_to_card
+from geocamnet.runtime.prediction import REFUSALS, prediction_of, probabilities_of
 from geocamnet.train.baselines import features_of, forest_on_features, majority
 from geocamnet.train.caveats import caveats_of, sections_known_of
 from geocamnet.train.faithfulness import judge_without_masks

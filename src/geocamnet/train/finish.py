@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from geocamnet.card import FamiliarCard, TextureCard
 from geocamnet.images import read_image, scaled_size_hw
 from geocamnet.runtime.familiar import MOST_LONG_SIDE_PX, distance_of, statistics
-from geocamnet.runtime.model import MULTI_LABEL_FROM, evidence_of
+from geocamnet.runtime.prediction import MULTI_LABEL_FROM, evidence_of
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches
 from geocamnet.train.index import IndexRow
 from geocamnet.train.metrics import choose_abstention, fit_temperature, macro_f1_thresholds
@@ -43,8 +43,8 @@ def constants_of(
     photographs that show it. Without labelled validation photographs all others give the full heat, and nothing is
     refused. ``temperature`` is fitted either way, then ``abstain_below`` for one label a photograph; for several,
     ``label_thresholds`` (0.5 for classes of fewer than 5 photographs), and ``evidence_below``, the 5th percentile of
-    the evidence (`runtime.model.evidence_of`) of at least 20 photographs. For one label it stays None: a softmax is
-    taught which class has more evidence, not whether there is any (see docs/explanation/refusals.md).
+    the evidence (`runtime.prediction.evidence_of`) of at least 20 photographs. For one label it stays None: a softmax
+    is taught which class has more evidence, not whether there is any (see docs/explanation/refusals.md).
 
     Args:
         network: in evaluation mode.

@@ -45,7 +45,7 @@ def write_gallery(
         What gallery.json holds: ``{"file", "image", "label", "predicted", "probability", "verdict", "right"}`` each.
     """
     from geocamnet.runtime.heatmap import enhance, resize_heatmap, scale_maps
-    from geocamnet.runtime.model import prediction_of
+    from geocamnet.runtime.prediction import prediction_of
     from geocamnet.runtime.render import side_by_side
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from geocamnet import __version__
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
-from geocamnet.runtime.model import REFUSALS
+from geocamnet.runtime.prediction import REFUSALS
 from geocamnet.train.caveats import verdicts_in_words
 from geocamnet.train.plain_heatmaps import PLAIN_HEATMAPS
 from geocamnet.train.report_figures import Curves, calibration_diagram, coverage_diagram, training_curves
