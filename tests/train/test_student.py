@@ -5,7 +5,7 @@ import torch
 
 from geocamnet.errors import ModelError
 from geocamnet.train.runs import load_network
-from geocamnet.train.student import MAX_PARAMETERS, Student, count_parameters, make_student
+from geocamnet.train.student import MAX_PARAMETERS, Student, count_parameters, enlarged, make_student
 from geocamnet.train.teacher import Teacher
 from oracles import where_a_cell_looks
 
@@ -73,6 +73,38 @@ def test_a_class_map_is_what_its_gradient_says(student):
     cells = kept.shape[2] * kept.shape[3]
     with torch.inference_mode():
         torch.testing.assert_close((gradient * kept).sum(1)[0] * cells, student(image).class_maps[0, 7])
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (97, 61), (65, 120), (8, 8), (1, 1)])
+def test_finer_maps_are_the_classifier_too(height, width):
+    torch.manual_seed(0)
+    student = Student(22, map_stride=8).eval()
+    with torch.inference_mode():
+        logits, maps = student(photographs(height, width, count=2))
+    assert maps.shape == (2, 22, -(-height // 8), -(-width // 8))
+    torch.testing.assert_close(maps.double().mean((2, 3)) + student.class_bias.double(), logits.double())
+    assert count_parameters(student) == 583_006 + 22 * 24
+
+
+def test_a_cell_of_finer_maps_is_centred_on_its_stride_times_its_number():
+    centres = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        centres += where_a_cell_looks(Student(3, map_stride=8), 14, 224)
+    assert np.mean(centres) == pytest.approx(14 * 8, abs=4)
+
+
+def test_enlarged_features_keep_their_values_where_the_rasters_meet():
+    coarse = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    fine = enlarged(coarse, (8, 9), 2)
+    torch.testing.assert_close(fine[:, :, ::2, ::2], coarse)
+    torch.testing.assert_close(fine[:, :, 0, 1], coarse[:, :, 0, :2].mean(-1))
+    torch.testing.assert_close(fine[:, :, 7], fine[:, :, 6])  # beyond the last cell nothing is known
+
+
+def test_a_map_stride_the_trunk_does_not_have_is_refused():
+    with pytest.raises(ModelError, match="class maps of stride 5"):
+        Student(3, map_stride=5)
 
 
 @pytest.mark.parametrize(("output_stride", "shape"), [(32, (2, 3)), (8, (8, 12))])

@@ -216,7 +216,7 @@ class Fitting(pl.LightningModule):
         bias = self.network.class_bias + (self.log_prior if self.recipe.balance == "logit_adjust" else 0.0)
         return mosaic_loss(
             class_maps, bias, whose, batch["target"], batch["known"],
-            stride=self.recipe.output_stride, labels=self.labels,  # type: ignore[attr-defined]
+            stride=self.recipe.map_stride, labels=self.labels,  # type: ignore[attr-defined]
         )  # fmt: skip
 
     def _teacher_losses(
@@ -252,7 +252,7 @@ class Fitting(pl.LightningModule):
         seen_hw = (batch["image"].shape[2], batch["image"].shape[3])
         their_maps = teacher.class_maps
         if lessons.teacher is not None:
-            their_maps = bring_maps(their_maps, Raster(lessons.stride, seen_hw), Raster(recipe.output_stride, seen_hw))
+            their_maps = bring_maps(their_maps, Raster(lessons.stride, seen_hw), Raster(recipe.map_stride, seen_hw))
         cells = recipe.map_cells or max(1, round(recipe.crop_px / 32))
         return {"logit_loss": by_logits, "map_loss": map_loss(maps, their_maps, cells=cells), **parts}
 

@@ -172,6 +172,11 @@ class TrainRecipe(FitRecipe):
     backbone: str = "resnet101"
     output_stride: int = 32
 
+    @property
+    def map_stride(self) -> int:
+        """Pixels per cell of the class maps."""
+        return self.output_stride
+
 
 @dataclass(frozen=True)
 class CamRecipe:
@@ -192,7 +197,8 @@ class DistilRecipe(FitRecipe):
 
     Attributes:
         backbone: the trunk; with the default the student has fewer than 800,000 parameters.
-        output_stride: pixels per cell of the student's class maps.
+        output_stride: pixels per cell of the trunk's last features.
+        map_stride: pixels per cell of the class maps: the output stride, or 8 to join that stage's features.
         classes: ``union`` adds the data set's own classes to the teacher's; ``teacher`` keeps to the teacher's
             and treats other labels as unknown.
         label_weight: of the cross-entropy with known labels.
@@ -209,6 +215,7 @@ class DistilRecipe(FitRecipe):
 
     backbone: str = "mobilenetv3_small_075"
     output_stride: int = 16
+    map_stride: int = 16
     lr: float = 2e-3
     epochs: int = 60
     label_smoothing: float = 0.0

@@ -112,7 +112,7 @@ def build_network(card: ModelCard) -> Network:
     options = {"backbone": recipe["backbone"], "output_stride": recipe["output_stride"]}
     if recipe["step"] == "train":
         return Teacher(options["backbone"], len(card.classes), output_stride=options["output_stride"])
-    return Student(len(card.classes), **options)
+    return Student(len(card.classes), map_stride=card.map_stride, **options)
 
 
 def _plain(value: Any) -> Any:

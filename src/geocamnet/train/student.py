@@ -24,7 +24,9 @@ class Student(nn.Module):
     Args:
         classes: number of classes C.
         backbone: a timm MobileNetV3 (``mobilenetv3_small_075``: 573,480 parameters before the head).
-        output_stride: pixels per cell of the class maps; 16 dilates the last stage instead of striding.
+        output_stride: pixels per cell of the trunk's last features; 16 dilates the last stage instead of striding.
+        map_stride: pixels per cell of the class maps; None takes the output stride. A smaller one joins the features of
+            the stage that has it to the last ones, enlarged: a light decoder, as LR-ASPP (Howard et al. 2019, 6.4).
         pretrained: download the trunk's published weights.
 
     Raises:
@@ -42,6 +44,7 @@ class Student(nn.Module):
         *,
         backbone: str = "mobilenetv3_small_075",
         output_stride: int = 16,
+        map_stride: int | None = None,
         pretrained: bool = False,
     ) -> None:
         super().__init__()
@@ -63,13 +66,20 @@ class Student(nn.Module):
                 f"The student's backbone '{backbone}' can't have output stride {output_stride} (it would be {stride}). "
                 "Use 32, 16 or 8."
             )
+        strides, channels = self.trunk.feature_info.reduction(), self.trunk.feature_info.channels()
+        map_stride = map_stride or output_stride
+        if map_stride not in strides:
+            raise ModelError(f"The student can't have class maps of stride {map_stride}. Use one of {set(strides)}.")
+        self.detail = strides.index(map_stride) if map_stride < output_stride else None
+        self.ratio = output_stride // map_stride
         # Zeros beyond the edge are a frame line that every photograph carries: maps of an even photograph had stripes
         # along all four edges, most of all by the dilated stage. Continued as it ends, it has an even map.
         for one in self.trunk.modules():
             if isinstance(one, nn.Conv2d) and one.padding != (0, 0):
                 one.padding_mode = "replicate"
         self.mean, self.std = normalisation_buffers(self.trunk, self)
-        self.head = nn.Conv2d(self.trunk.feature_info.channels()[-1], classes, kernel_size=1, bias=False)
+        inputs = channels[-1] + (0 if self.detail is None else channels[self.detail])
+        self.head = nn.Conv2d(inputs, classes, kernel_size=1, bias=False)
         self.class_bias = nn.Parameter(torch.zeros(classes))
         nn.init.normal_(self.head.weight, std=0.02)
         if (count := count_parameters(self)) >= MAX_PARAMETERS:
@@ -96,6 +106,9 @@ class Student(nn.Module):
     def stages(self, images: Tensor) -> list[Tensor]:
         """Return the features of every stage of the trunk, the classifier's last."""
         stages: list[Tensor] = self.trunk((images - self.mean) / self.std)
+        if self.detail is not None:
+            detail = stages[self.detail]
+            stages[-1] = torch.cat([enlarged(stages[-1], detail.shape[-2:], self.ratio), detail], dim=1)
         return stages
 
     def evidence(self, features: Tensor) -> Evidence:
@@ -104,8 +117,25 @@ class Student(nn.Module):
         return Evidence(class_maps.mean(dim=(2, 3)) + self.class_bias, class_maps)
 
 
+def enlarged(features: Tensor, size_hw: tuple[int, int], ratio: int) -> Tensor:
+    """Return features (B, K, h, w) on a raster ``ratio`` times finer, (B, K, *size_hw), bilinear.
+
+    Cell i lies where cell ``ratio * i`` of the finer raster does; beyond the last one its value is continued.
+    """
+    features = torch.cat([features, features[:, :, -1:]], dim=2)
+    features = torch.cat([features, features[:, :, :, -1:]], dim=3)
+    height, width = ((features.shape[axis] - 1) * ratio + 1 for axis in (2, 3))
+    fine = nn.functional.interpolate(features, size=(height, width), mode="bilinear", align_corners=True)
+    return fine[:, :, : size_hw[0], : size_hw[1]]
+
+
 def make_student(
-    classes: int, *, backbone: str = "mobilenetv3_small_075", weights: str = "none", output_stride: int = 16
+    classes: int,
+    *,
+    backbone: str = "mobilenetv3_small_075",
+    weights: str = "none",
+    output_stride: int = 16,
+    map_stride: int | None = None,
 ) -> Student:
     """Make a student and give its trunk its starting weights.
 
@@ -113,9 +143,12 @@ def make_student(
         classes: number of classes.
         backbone: name of the trunk.
         weights: ``none``, ``imagenet``, or the path of a student's run or of timm's state dict.
-        output_stride: pixels per cell of the class maps.
+        output_stride: pixels per cell of the trunk's last features.
+        map_stride: pixels per cell of the class maps; None takes the output stride.
     """
-    student = Student(classes, backbone=backbone, output_stride=output_stride, pretrained=weights == "imagenet")
+    student = Student(
+        classes, backbone=backbone, output_stride=output_stride, map_stride=map_stride, pretrained=weights == "imagenet"
+    )
     if weights not in ("none", "imagenet"):
         tensors = read_weights(Path(weights))
         if not any(name.startswith("trunk.") for name in tensors):

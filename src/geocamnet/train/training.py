@@ -110,7 +110,11 @@ def distil(
     labels = _labels_of(data, training, recipe)
     pl.seed_everything(recipe.seed, verbose=False)
     network = make_student(
-        len(classes), backbone=recipe.backbone, weights=recipe.weights, output_stride=recipe.output_stride
+        len(classes),
+        backbone=recipe.backbone,
+        weights=recipe.weights,
+        output_stride=recipe.output_stride,
+        map_stride=recipe.map_stride,
     )
     maps, lessons = None, None
     if teacher is not None and teacher_card is not None:
@@ -240,7 +244,7 @@ def _fit_and_describe(
     common: dict[str, Any] = {"classes": classes, "image_px": recipe.image_px, "cache_mb": recipe.cache_mb}
     crops = PhotographDataset(
         data, training, **common, crop_px=recipe.crop_px, recipe=recipe.augment, seed=recipe.seed, maps=maps,
-        map_stride=recipe.output_stride,  # type: ignore[attr-defined]
+        map_stride=recipe.map_stride,  # type: ignore[attr-defined]
     )  # fmt: skip
     judged = [row for row in rows if row.split == "val" and _can_judge(row, classes, labels)]
     whole = PhotographDataset(data, judged, **common)
@@ -278,7 +282,7 @@ def _describe(
         labels=labels,
         architecture=backbone if step == "train" else f"class maps on {backbone}",
         parameters=count_parameters(network),
-        map_stride=recipe.output_stride,  # type: ignore[attr-defined]
+        map_stride=recipe.map_stride,  # type: ignore[attr-defined]
         long_side_px=recipe.image_px,
         um_per_px=None,
         class_bias=tuple(network.class_bias.detach().tolist()),
