@@ -118,7 +118,7 @@ class Student(nn.Module):
 
 
 def enlarged(features: Tensor, size_hw: tuple[int, int], ratio: int) -> Tensor:
-    """Return features (B, K, h, w) on a raster ``ratio`` times finer, (B, K, *size_hw), bilinear.
+    """Return features (B, K, h, w) on a raster ``ratio`` times finer, (B, K, H, W), bilinear.
 
     Cell i lies where cell ``ratio * i`` of the finer raster does; beyond the last one its value is continued.
     """
