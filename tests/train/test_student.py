@@ -4,6 +4,7 @@ import timm
 import torch
 
 from geocamnet.errors import ModelError
+from geocamnet.train.recipes import DistilRecipe
 from geocamnet.train.runs import load_network
 from geocamnet.train.student import MAX_PARAMETERS, Student, count_parameters, enlarged, make_student
 from geocamnet.train.teacher import Teacher
@@ -105,6 +106,13 @@ def test_enlarged_features_keep_their_values_where_the_rasters_meet():
 def test_a_map_stride_the_trunk_does_not_have_is_refused():
     with pytest.raises(ModelError, match="class maps of stride 5"):
         Student(3, map_stride=5)
+    with pytest.raises(ModelError, match="class maps of stride 16"):
+        Student(3, output_stride=8, map_stride=16)
+
+
+@pytest.mark.parametrize(("output_stride", "detail_stride", "map_stride"), [(32, 0, 32), (8, 0, 8), (16, 8, 8)])
+def test_a_recipe_knows_the_cells_of_its_maps(output_stride, detail_stride, map_stride):
+    assert DistilRecipe(output_stride=output_stride, detail_stride=detail_stride).map_stride == map_stride
 
 
 @pytest.mark.parametrize(("output_stride", "shape"), [(32, (2, 3)), (8, (8, 12))])

@@ -198,7 +198,8 @@ class DistilRecipe(FitRecipe):
     Attributes:
         backbone: the trunk; with the default the student has fewer than 800,000 parameters.
         output_stride: pixels per cell of the trunk's last features.
-        map_stride: pixels per cell of the class maps: the output stride, or 8 to join that stage's features.
+        detail_stride: 8 joins the features of the stage with cells of 8 px to the last ones, and class maps have its
+            cells; 0 joins none.
         classes: ``union`` adds the data set's own classes to the teacher's; ``teacher`` keeps to the teacher's
             and treats other labels as unknown.
         label_weight: of the cross-entropy with known labels.
@@ -215,7 +216,7 @@ class DistilRecipe(FitRecipe):
 
     backbone: str = "mobilenetv3_small_075"
     output_stride: int = 16
-    map_stride: int = 16
+    detail_stride: int = 0
     lr: float = 2e-3
     epochs: int = 60
     label_smoothing: float = 0.0
@@ -228,6 +229,11 @@ class DistilRecipe(FitRecipe):
     map_cells: int = 0
     feature_weight: float = 0.0
     teacher_maps: Literal["stored", "online"] = "stored"
+
+    @property
+    def map_stride(self) -> int:
+        """Pixels per cell of the class maps."""
+        return self.detail_stride or self.output_stride
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,9 @@ class Student(nn.Module):
             )
         strides, channels = self.trunk.feature_info.reduction(), self.trunk.feature_info.channels()
         map_stride = map_stride or output_stride
-        if map_stride not in strides:
-            raise ModelError(f"The student can't have class maps of stride {map_stride}. Use one of {set(strides)}.")
+        if map_stride not in strides or map_stride > output_stride:
+            finer = ", ".join(str(one) for one in sorted({*strides}) if one <= output_stride)
+            raise ModelError(f"The student can't have class maps of stride {map_stride}. Use one of {finer}.")
         self.detail = strides.index(map_stride) if map_stride < output_stride else None
         self.ratio = output_stride // map_stride
         # Zeros beyond the edge are a frame line that every photograph carries: maps of an even photograph had stripes
