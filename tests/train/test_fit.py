@@ -370,6 +370,17 @@ def test_mosaics_add_a_part_of_their_own_and_leave_the_others_as_they_were():
     assert parts["loss"] == pytest.approx(without["loss"] + 0.5 * parts["mosaic_loss"], rel=1e-4)
 
 
+def test_maps_that_do_not_turn_along_add_a_part_of_their_own():
+    sums = []
+    for one in (DistilRecipe(), DistilRecipe(equivariance_weight=2.0)):
+        module = fitting(lessons=Lessons(one, torch.tensor([0, 2])), recipe=one)
+        module.training_step(batch_of([True, True, False, True]), 0)
+        sums.append({name.removeprefix("train_"): value[0] for name, value in module.sums.items()})
+    without, parts = sums
+    assert parts["equivariance_loss"] > 0
+    assert parts["loss"] == pytest.approx(without["loss"] + 2 * parts["equivariance_loss"], rel=1e-4)
+
+
 def test_a_teacher_that_looks_itself_teaches_on_mosaics_too():
     torch.manual_seed(2)
     teacher = Teacher("test_resnet", 3).eval()

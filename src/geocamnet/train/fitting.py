@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from geocamnet.errors import ModelError
 from geocamnet.train.augment import Raster, bring_maps
 from geocamnet.train.distil import FeatureMatch, StageMatch, kl_sigmoid, logit_loss, map_loss
+from geocamnet.train.equivariance_lesson import draw_attitude, equivariance_loss, turn
 from geocamnet.train.metrics import classification_metrics
 from geocamnet.train.mosaic_lesson import lay_mosaics, mosaic_loss
 from geocamnet.train.recipes import DistilRecipe, FitRecipe
@@ -110,6 +111,8 @@ class Fitting(pl.LightningModule):
         parts = {"label_loss": self._label_loss(evidence.logits[:count], batch)}
         if whose is not None:
             parts["mosaic_loss"] = self._mosaic_loss(evidence.class_maps[count:], whose, batch)
+        if self.recipe.equivariance_weight:
+            parts["equivariance_loss"] = self._equivariance_loss(batch["image"], evidence.class_maps[:count])
         if (lessons := self._lessons[0]) is not None:
             parts |= self._teacher_losses(images, stages, evidence, batch, lessons)
         loss = sum(self._weight(name) * part for name, part in parts.items())
@@ -217,6 +220,13 @@ class Fitting(pl.LightningModule):
         return mosaic_loss(
             class_maps, bias, whose, batch["target"], batch["known"],
             stride=self.recipe.map_stride, labels=self.labels,  # type: ignore[attr-defined]
+        )  # fmt: skip
+
+    def _equivariance_loss(self, images: Tensor, class_maps: Tensor) -> Tensor:
+        attitude = draw_attitude(np.random.default_rng((self.recipe.seed, 13, self.global_step)))
+        return equivariance_loss(
+            class_maps, self(turn(images, attitude)).class_maps, attitude,
+            stride=self.recipe.map_stride, side_px=images.shape[-1],  # type: ignore[attr-defined]
         )  # fmt: skip
 
     def _teacher_losses(

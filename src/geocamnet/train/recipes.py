@@ -122,6 +122,7 @@ class FitRecipe:
         balance: for long-tailed classes: ``sampler`` shows each class equally often, ``logit_adjust`` adds
             the log prior in training (Menon et al. 2021, arXiv 2007.07314).
         mosaic_weight: of naming every cell of mosaics laid of a batch (see `mosaic_lesson`); 0 for none.
+        equivariance_weight: of maps that turn with the photograph (see `equivariance_lesson`); 0 for none.
         ema: decay a step of the averaged weights that are judged and kept; 0 for none.
         keep: the epoch that is kept: the ``best`` on the validation photographs, or the ``last``, where those are so
             few that the best is luck.
@@ -148,6 +149,7 @@ class FitRecipe:
     labels: Literal["auto", "single", "multi"] = "auto"
     balance: Literal["none", "sampler", "logit_adjust"] = "none"
     mosaic_weight: float = 0.0
+    equivariance_weight: float = 0.0
     ema: float = 0.0
     keep: Literal["best", "last"] = "best"
     fold: int | None = None
@@ -276,7 +278,8 @@ def check_fitting(recipe: FitRecipe) -> None:
     check("weight_decay", recipe.weight_decay >= 0, "0 or more")
     check("cache_mb", recipe.cache_mb >= 0, "0 or more")
     check("warmup", 0 <= recipe.warmup <= 1, "from 0 to 1")
-    check("mosaic_weight", recipe.mosaic_weight >= 0, "0 or more")
+    for name in ("mosaic_weight", "equivariance_weight"):
+        check(name, getattr(recipe, name) >= 0, "0 or more")
     check("label_smoothing", 0 <= recipe.label_smoothing < 1, "from 0 to below 1")
     check("ema", 0 <= recipe.ema < 1, "from 0 (none) to below 1")
     if isinstance(recipe, DistilRecipe):
