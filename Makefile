@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test base-test lint real folds sandstone refinements results bench docs clean help
+.PHONY: demo test base-test lint real start folds sandstone refinements results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -39,6 +39,9 @@ lint: $(STAMP)   ## ruff, mypy, import-linter
 
 real: $(STAMP)   ## the whole pipeline on the real photographs of ../shared/data: results/carbonate-lithology.json
 	@$(BIN)/python experiments/carbonate_lithology.py
+
+start: $(STAMP)  ## the start of a student that comes with the package: hours; results/student-start.json
+	@$(BIN)/python experiments/student_start.py
 
 folds: $(STAMP)  ## student and teacher on the same photographs, 5 folds: results/carbonate-folds.json
 	@$(BIN)/python experiments/carbonate_folds.py

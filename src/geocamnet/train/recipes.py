@@ -107,8 +107,8 @@ class FitRecipe:
     """What fitting a teacher and fitting a student have in common.
 
     Attributes:
-        weights: where the trunk starts: ``none``, ``imagenet`` (downloaded), a ``.safetensors`` or ``.pth`` state
-            dict, or a RUN folder.
+        weights: where the trunk starts: ``none``, ``imagenet`` (downloaded), ``bundled`` (a student's start that
+            comes with the package), a ``.safetensors`` or ``.pth`` state dict, or a RUN folder.
         image_px: long side of the photograph as the network sees it; it travels in the model file.
         crop_px: side of the square training crop.
         epochs: passes over the training photographs.

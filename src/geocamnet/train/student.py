@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from geocamnet.errors import ModelError
 from geocamnet.train.teacher import Evidence, normalisation_buffers, not_downloaded
-from geocamnet.train.weights import read_weights, start_from
+from geocamnet.train.weights import bundled_start, read_weights, start_from
 
 MAX_PARAMETERS = 800_000
 
@@ -143,7 +143,8 @@ def make_student(
     Args:
         classes: number of classes.
         backbone: name of the trunk.
-        weights: ``none``, ``imagenet``, or the path of a student's run or of timm's state dict.
+        weights: ``none``, ``imagenet``, ``bundled`` (the start that comes with this package), or the path of a
+            student's run or of timm's state dict.
         output_stride: pixels per cell of the trunk's last features.
         map_stride: pixels per cell of the class maps; None takes the output stride.
     """
@@ -151,7 +152,7 @@ def make_student(
         classes, backbone=backbone, output_stride=output_stride, map_stride=map_stride, pretrained=weights == "imagenet"
     )
     if weights not in ("none", "imagenet"):
-        tensors = read_weights(Path(weights))
+        tensors = read_weights(bundled_start(backbone) if weights == "bundled" else Path(weights))
         if not any(name.startswith("trunk.") for name in tensors):
             tensors = {f"trunk.{name}": value for name, value in tensors.items()}
         start_from(student, tensors, what=weights, head=("head.", "class_bias", "mean", "std"))

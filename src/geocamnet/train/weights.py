@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from geocamnet.errors import ModelError
 from geocamnet.images import written_aside
 
+BUNDLED = Path(__file__).parent / "starts"
 WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
 
 
@@ -56,6 +57,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
+
+
+def bundled_start(backbone: str) -> Path:
+    """Return the file of the start that comes with this package for a student's trunk.
+
+    Raises:
+        ModelError: there is none for that trunk.
+    """
+    file = BUNDLED / f"{backbone}.safetensors"
+    if not file.is_file():
+        there = ", ".join(sorted(one.stem for one in BUNDLED.glob("*.safetensors"))) or "none"
+        raise ModelError(
+            f"No start for '{backbone}' comes with this package (for: {there}). Use --weights none or imagenet, or make "
+            "one of your own: geocamnet pretrain"
+        )
+    return file
 
 
 def save_weights(path: Path, network: nn.Module) -> None:
