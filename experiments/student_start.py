@@ -1,7 +1,7 @@
 """The start of a student that comes with the package, `--weights bundled` (`make start`).
 
-drawn sections → prepare → pretrain: a MobileNetV3-Small trunk learns to give the features of an EfficientNet-Lite0 with
-ImageNet weights, with recipes/student-start.toml. No label and no real photograph is used, so the start knows nothing of
+drawn sections → prepare → pretrain: a MobileNetV3-Small trunk learns to give the features of an EfficientNet-Lite0
+with ImageNet weights, with recipes/student-start.toml. No label and no real photograph is used, so the start knows nothing of
 any test part. Cycles follow one another, each with its own warm-up and cosine, from where the last one ended. What is
 finished is kept in out/start, so that a stopped run goes on; the trunk is written to src/geocamnet/train/starts as half
 precision, what was measured to results/student-start.json.
@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
+
 from common import ROOT, end_well, read_recipe, settings
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
@@ -26,7 +28,6 @@ from geocamnet.train.runs import write_json
 from geocamnet.train.synthetic import synthesize
 from geocamnet.train.weights import BUNDLED, read_weights
 from imagenet_weights import fetch
-from safetensors.torch import save
 
 log = logging.getLogger("geocamnet")
 

@@ -69,8 +69,8 @@ def bundled_start(backbone: str) -> Path:
     if not file.is_file():
         there = ", ".join(sorted(one.stem for one in BUNDLED.glob("*.safetensors"))) or "none"
         raise ModelError(
-            f"No start for '{backbone}' comes with this package (for: {there}). Use --weights none or imagenet, or make "
-            "one of your own: geocamnet pretrain"
+            f"No start for '{backbone}' comes with this package (for: {there}). Use --weights none or imagenet, or "
+            "make one of your own: geocamnet pretrain"
         )
     return file
 
