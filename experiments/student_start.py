@@ -1,10 +1,10 @@
 """The start of a student that comes with the package, `--weights bundled` (`make start`).
 
 drawn sections → prepare → pretrain: a MobileNetV3-Small trunk learns to give the features of an EfficientNet-Lite0
-with ImageNet weights, with recipes/student-start.toml. No label and no real photograph is used, so the start knows nothing of
-any test part. Cycles follow one another, each with its own warm-up and cosine, from where the last one ended. What is
-finished is kept in out/start, so that a stopped run goes on; the trunk is written to src/geocamnet/train/starts as half
-precision, what was measured to results/student-start.json.
+with ImageNet weights, with recipes/student-start.toml. No label and no real photograph is used, so the start knows
+nothing of any test part. Cycles follow one another, each with its own warm-up and cosine, from where the last one
+ended. What is finished is kept in out/start, so that a stopped run goes on; the trunk is written to
+src/geocamnet/train/starts in half precision, what was measured to results/student-start.json.
 """
 
 import json

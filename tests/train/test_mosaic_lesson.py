@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from geocamnet.train.mosaic_lesson import lay_mosaics, mosaic_loss
+from geocamnet.train import mosaics
+from geocamnet.train.mosaic_lesson import equalised, lay_mosaics, mosaic_loss
 
 
 def batch(count: int = 9) -> torch.Tensor:
@@ -16,9 +17,21 @@ def test_every_pixel_is_its_photographs_own_at_the_same_place() -> None:
     laid, whose = lay_mosaics(images, np.random.default_rng(3))
     assert laid.shape == (2, 3, 48, 32)
     assert whose.shape == (2, 48, 32)
-    for one in range(2):
+    for one, shown in enumerate((equalised(images), images)):  # every second mosaic is equally bright
         for y, x in ((0, 0), (0, 31), (47, 0), (47, 31), (20, 11)):
-            assert torch.equal(laid[one, :, y, x], images[whose[one, y, x], :, y, x])
+            assert torch.equal(laid[one, :, y, x], shown[whose[one, y, x], :, y, x])
+
+
+def test_photographs_are_made_equally_bright_as_those_that_heatmaps_are_judged_on() -> None:
+    dark = np.random.default_rng(4).integers(40, 90, (48, 32, 3), dtype=np.uint8)
+    expected = torch.from_numpy(mosaics.equalised(dark)).permute(2, 0, 1) / 255
+    got = equalised(torch.from_numpy(dark).permute(2, 0, 1) / 255)
+    assert float((got - expected).abs().max()) < 2.5 / 255  # rounding, and values cut off move the mean a little
+
+
+def test_an_even_photograph_becomes_mid_grey() -> None:
+    even = torch.full((1, 3, 8, 8), 0.9)
+    torch.testing.assert_close(equalised(even), torch.full((1, 3, 8, 8), 0.5))
 
 
 def test_four_photographs_meet_and_none_is_in_two_mosaics() -> None:

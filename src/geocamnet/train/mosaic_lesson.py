@@ -7,16 +7,19 @@ from torch.nn import functional as F
 
 FEWEST = 4  # photographs in a mosaic
 NEAREST_BORDER = 0.3  # of the side: no quarter becomes a sliver
+GREY_MEAN, GREY_STD = 0.5, 0.125  # as the mosaics that heatmaps are judged on
+LUMA = (0.299, 0.587, 0.114)
 
 
 def lay_mosaics(images: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Lay every four photographs of a batch out as the quarters of one, whose borders cross at a random point.
 
     A quarter shows what its photograph has in that place, so nothing is scaled or moved. As CutMix (Yun et al. 2019,
-    arXiv 1905.04899), but it is for the map: each cell is to name the photograph it lies on.
+    arXiv 1905.04899), but it is for the map: each cell is to name the photograph it lies on. In every second mosaic the
+    photographs are equally bright and equally rich in contrast, so that a map can't be had from the grey level alone.
 
     Args:
-        images: (B, 3, H, W).
+        images: (B, 3, H, W), 0 to 1.
         rng: draws who lies with whom, and the borders.
 
     Returns:
@@ -31,8 +34,17 @@ def lay_mosaics(images: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tenso
     chosen = torch.from_numpy(four).to(images.device)
     place = torch.from_numpy(quarter).to(images.device)
     pieces = images[chosen]  # (n, 4, 3, H, W)
+    if count:
+        pieces[::2] = equalised(pieces[::2])
     laid = pieces.gather(1, place[:, None, None].expand(-1, 1, images.shape[1], -1, -1))[:, 0]
     return laid, chosen.gather(1, place.flatten(1)).view_as(place)
+
+
+def equalised(images: Tensor) -> Tensor:
+    """Return images (..., 3, H, W), 0 to 1, of grey mean 0.5 and deviation 0.125, the same step for all channels."""
+    grey = (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=-3, keepdim=True)
+    std, mean = torch.std_mean(grey, dim=(-2, -1), keepdim=True, correction=0)
+    return ((images - mean) * (GREY_STD / std.clamp_min(1e-3)) + GREY_MEAN).clamp(0, 1)
 
 
 def mosaic_loss(
