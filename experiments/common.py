@@ -44,15 +44,21 @@ def fit_folds(
 ) -> None:
     """Fit what is not there yet: ``teacher-FOLD``, and for every seed ``student-FOLD-SEED`` and ``alone-FOLD-SEED``."""
     for fold in folds:
-        teacher, of_fold = runs / f"teacher-{fold}", replace(teaching, fold=fold)
-        once(teacher, lambda run, r=of_fold, **how: train(data, run, r, **how))
-        if studying.teacher_maps == "stored":
-            extract(data, teacher, CamRecipe())
+        teacher = fit_teacher(data, runs, teaching, fold, stored=studying.teacher_maps == "stored")
         for seed in seeds:
             of_seed = replace(studying, fold=fold, seed=seed)
             for who, source in (("student", teacher), ("alone", None)):
                 run = runs / f"{who}-{fold}-{seed}"
                 once(run, lambda run, r=of_seed, t=source, **how: distil(data, run, r, teacher=t, **how))
+
+
+def fit_teacher(data: Path, runs: Path, teaching: TrainRecipe, fold: int, *, stored: bool) -> Path:
+    """Return the run ``teacher-FOLD``, fitted if it is not there yet; its maps are ``stored`` where they are needed."""
+    teacher, of_fold = runs / f"teacher-{fold}", replace(teaching, fold=fold)
+    once(teacher, lambda run, **how: train(data, run, of_fold, **how))
+    if stored:
+        extract(data, teacher, CamRecipe())
+    return teacher
 
 
 def end_well(main: Callable[[], None], command: str) -> None:
