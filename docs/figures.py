@@ -1,12 +1,13 @@
-"""Fill the figures of README.md and results.md from results/*.json: ``python docs/figures.py`` (``--check`` compares).
+"""Fill the figures of README and docs from results/*.json: ``python docs/figures.py`` (``--check`` compares).
 
 Every number there stands between two marks and comes from here; a file that is not there yet is said to be. README
-shows the rows of `SHOWN`, results.md all of them.
+shows the rows of `SHOWN`, results.md all of them, explanation/distillation.md what each part of it is worth.
 """
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -16,7 +17,7 @@ START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 REAL, DRAWN = "results/carbonate-lithology.json", "results/demo.json"
 FOLDS, MASKS = "results/carbonate-folds.json", "results/sandstone-masks.json"
 REFINED = "results/heatmap-refinements.json"
-PAGES = {"README.md": False, "docs/results.md": True}  # whether every row of the heatmaps is shown
+ABLATED, STARTED = "results/distillation-ablation.json", "results/student-start.json"
 
 WHO = {
     "teacher": "teacher",
@@ -85,6 +86,21 @@ def figures(root: Path = ROOT, *, every: bool = False) -> str:
     return "\n".join(parts)
 
 
+def parts_of_distillation(root: Path = ROOT) -> str:
+    """Return the Markdown that belongs between the marks of explanation/distillation.md."""
+    ablated, started = _read(root / ABLATED), _read(root / STARTED)
+    lines = ["### The start", "", *(_started(started) if started else _missing(STARTED, "make start"))]
+    lines += ["", "### The terms", "", *(_ablated(ablated) if ablated else _missing(ABLATED, "make ablation"))]
+    return "\n".join(lines)
+
+
+PAGES = {
+    "README.md": figures,
+    "docs/results.md": partial(figures, every=True),
+    "docs/explanation/distillation.md": parts_of_distillation,
+}
+
+
 def filled(text: str, block: str) -> str:
     """Return a page's text with ``block`` between its two marks."""
     before, start, rest = text.partition(START)
@@ -97,10 +113,10 @@ def filled(text: str, block: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Write the pages anew, or with ``--check`` say which of them that would change (exit status 1)."""
     stale = 0
-    for name, every in PAGES.items():
+    for name, block in PAGES.items():
         file = ROOT / name
         text = file.read_text(encoding="utf-8")
-        wanted = filled(text, figures(every=every))
+        wanted = filled(text, block())
         if text == wanted:
             continue
         if "--check" in arguments:
@@ -280,6 +296,29 @@ def _refinements(result: Mapping[str, Any]) -> list[str]:
             cells = (f"{gap[k]['mean']:+.3f} ({gap[k]['low']:+.3f} to {gap[k]['high']:+.3f})" for k in ("val", "test"))
             lines.append(f"| {titles[one]}, less {titles[rival]} | {' | '.join(cells)} |")
     return lines
+
+
+def _started(result: Mapping[str, Any]) -> list[str]:
+    about = (
+        f"`make start`: {result['photographs']:,} {result['data']} without a label, {result['crops_seen']:,} crops of "
+        f"{result['crop_px']} px, the features of {result['teacher']}; judged on {result['judged_on']} photographs of "
+        f"sections not seen. The file has {result['kilobytes']:,} kB."
+    )
+    lines = [about, "", "| cycle | passes | distance of the features (0 to 2) |", "|---|---:|---:|"]
+    for number, cycle in enumerate(result["cycles"], start=1):
+        lines.append(f"| {number} | {cycle['epochs']} | {_number(cycle['distance'])} |")
+    return [*lines, *_caveats(result["caveats"])]
+
+
+def _ablated(result: Mapping[str, Any]) -> list[str]:
+    n = sum(one["n"] for one in result["judged"])
+    about = (
+        f"`make ablation`: {result['data']}, {n} photographs in {len(result['judged'])} folds, "
+        f"{result['epochs']} epochs at {result['image_px']} px, teacher {result['teacher']}: mean over the folds (lowest to highest). Chance has "
+        f"{_number(result['area_share'])} of the energy."
+    )
+    columns = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "energy": "energy in mosaics"}
+    return [about, "", *_table("variant", result["variants"], {}, columns), *_caveats(result["caveats"])]
 
 
 def _table(

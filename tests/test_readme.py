@@ -255,6 +255,30 @@ def test_figures_say_by_how_much_texture_helps(tmp_path):
     assert f"| refined with texture, less the heatmap as it is | {difference} | {difference} |" in text
 
 
+def test_figures_say_what_each_part_of_distillation_is_worth(tmp_path):
+    assert figures.parts_of_distillation(tmp_path).count("Not measured yet") == 2
+    (tmp_path / "results").mkdir()
+    ablated = {
+        "data": "rocks (real), validation parts",
+        "judged": [{"fold": 0, "seed": 0, "n": 80}, {"fold": 1, "seed": 0, "n": 82}],
+        "epochs": 30, "image_px": 192, "teacher": "efficientnet_lite0", "area_share": 1 / 3, "caveats": ["Small."],
+        "variants": {"all of it": {"accuracy": [0.7, 0.8], "balanced_accuracy": [0.6, 0.7], "energy": [0.5, 0.6]}},
+    }  # fmt: skip
+    started = {
+        "data": "drawn sections", "photographs": 3324, "crops_seen": 398880, "crop_px": 128, "judged_on": 196,
+        "teacher": "efficientnet_lite0", "kilobytes": 1234, "caveats": [],
+        "cycles": [{"epochs": 45, "distance": 0.48}, {"epochs": 75, "distance": 0.4}],
+    }  # fmt: skip
+    for file, values in ((figures.ABLATED, ablated), (figures.STARTED, started)):
+        (tmp_path / file).write_text(json.dumps(values), encoding="utf-8")
+    text = figures.parts_of_distillation(tmp_path)
+    assert "162 photographs in 2 folds" in text
+    assert "| all of it | 0.750 (0.700 to 0.800) | 0.650 (0.600 to 0.700) | 0.550 (0.500 to 0.600) |" in text
+    assert "398,880 crops" in text
+    assert "| 2 | 75 | 0.400 |" in text
+    assert "Not measured" not in text
+
+
 def test_figures_stand_between_the_marks_and_nothing_else_changes():
     text = f"before\n{figures.START}\nold\n{figures.END}\nafter\n"
     assert figures.filled(text, "new") == f"before\n{figures.START}\nnew\n{figures.END}\nafter\n"

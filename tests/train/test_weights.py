@@ -9,9 +9,10 @@ from torch import nn
 from geocamnet.errors import ModelError
 from geocamnet.train.recipes import TrainRecipe
 from geocamnet.train.runs import load_network
+from geocamnet.train.student import make_student
 from geocamnet.train.teacher import make_teacher
 from geocamnet.train.training import adopt
-from geocamnet.train.weights import load_exactly, read_weights, save_weights, start_from
+from geocamnet.train.weights import bundled_start, load_exactly, read_weights, save_weights, start_from
 
 
 def small_network(outputs=3, seed=0):
@@ -209,3 +210,20 @@ def test_adopting_with_another_number_of_classes_or_no_data_leaves_no_run(tmp_pa
     with pytest.raises(Exception, match=r"no index\.csv"):
         adopt(tmp_path / "tv.pth", tmp_path / "run", classes=("a", "b", "c"), data=tmp_path, recipe=recipe)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_trunk_without_a_bundled_start_is_refused_and_told_what_to_do():
+    with pytest.raises(ModelError, match=r"No start for 'mobilenetv3_small_050'.*--weights none.*geocamnet pretrain"):
+        make_student(3, backbone="mobilenetv3_small_050", weights="bundled")
+
+
+def test_a_student_begins_with_the_start_of_its_trunk(tmp_path, monkeypatch):
+    monkeypatch.setattr("geocamnet.train.weights.BUNDLED", tmp_path)
+    torch.manual_seed(3)
+    trunk = make_student(2, backbone="mobilenetv3_small_050").trunk
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in trunk.state_dict().items()}
+    save_file(halves, tmp_path / "mobilenetv3_small_050.safetensors")
+    assert bundled_start("mobilenetv3_small_050") == tmp_path / "mobilenetv3_small_050.safetensors"
+    student = make_student(5, backbone="mobilenetv3_small_050", weights="bundled").trunk.state_dict()
+    assert all(value.dtype == trunk.state_dict()[name].dtype for name, value in student.items())
+    assert all(torch.equal(student[name], value.to(student[name].dtype)) for name, value in halves.items())
