@@ -312,10 +312,11 @@ def _started(result: Mapping[str, Any]) -> list[str]:
 
 def _ablated(result: Mapping[str, Any]) -> list[str]:
     n = sum(one["n"] for one in result["judged"])
+    where = f"{n} photographs in {len(result['judged'])} folds"
     about = (
-        f"`make ablation`: {result['data']}, {n} photographs in {len(result['judged'])} folds; {result['epochs']} epochs"
-        f" at {result['image_px']} px, teacher {result['teacher']}: mean over the folds (lowest to highest). Chance has"
-        f" {_number(result['area_share'])} of the energy."
+        f"`make ablation`: {result['data']}, {where}; {result['epochs']} epochs at {result['image_px']} px, teacher "
+        f"{result['teacher']}: mean over the folds (lowest to highest). Chance has {_number(result['area_share'])} of "
+        "the energy."
     )
     columns = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "energy": "energy in mosaics"}
     return [about, "", *_table("variant", result["variants"], {}, columns), *_caveats(result["caveats"])]
