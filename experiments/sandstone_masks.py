@@ -17,10 +17,9 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
-from common import FIGURES, HEAT, ROOT, add, end_well, fit_folds, fold_options, read_recipe, settings
+from common import FIGURES, HEAT, ROOT, add, end_well, fit_folds, fold_options, judge_once, read_recipe, settings
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
-from geocamnet.train.evaluate import evaluate
 from geocamnet.train.index import read_index, use_fold
 from geocamnet.train.predictor import network_predictor
 from geocamnet.train.prepare import prepare
@@ -86,7 +85,7 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
             first = run.name == f"student-{fold}-{seeds[0]}"
             card = read_card(run)
             untrained = network_predictor(build_network(card), card) if first else None
-            metrics = evaluate(run, data, baselines=first, untrained=untrained, measured=measured)
+            metrics = judge_once(run, data, baselines=first, untrained=untrained, measured=measured)
             answers = {who: metrics["model"]}
             if first:
                 answers |= {one: metrics["baselines"][one] for one in ("majority", "random_forest")}
