@@ -467,6 +467,21 @@ def test_fields_in_both_lights_and_photographs_alone_are_counted(caplog, tmp_pat
     assert "1 field(s) of several photographs, 1 photograph(s) alone" in caplog.text
 
 
+def test_all_attitudes_is_told_and_is_not_mixed_with_one(caplog, capsys, tmp_path, student_file, paint):
+    write_image(tmp_path / "photos" / "1.png", paint((40, 60), "oolite"))
+    call = ["run", str(tmp_path / "photos"), str(tmp_path / "out"), "--model", str(student_file)]
+    main([*call, "--all-attitudes"])
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["settings"]["all_attitudes"] is True
+    with pytest.raises(SystemExit):
+        main(call)
+    assert "all_attitudes" in capsys.readouterr().err + caplog.text
+    data = write_data(tmp_path / "data", test={"oolite": 2, "vug": 1})
+    main(["evaluate", str(student_file), str(data), "--no-baselines", "--no-localisation", "--all-attitudes",
+          "--out", str(tmp_path / "judged")])  # fmt: skip
+    assert json.loads((tmp_path / "judged" / "metrics.json").read_text(encoding="utf-8"))["all_attitudes"] is True
+
+
 def test_several_values_follow_one_option():
     _, bound, _ = app.parse_args(["synthesize", "RAW", "--classes", "oolite", "vug", "--seed", "3"])
     assert bound.arguments["settings"].classes == ("oolite", "vug")

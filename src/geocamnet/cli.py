@@ -254,6 +254,7 @@ def evaluate(
     out: Path | None = None,
     baselines: Annotated[bool, Parameter(negative="--no-baselines")] = True,
     localisation: Annotated[bool, Parameter(negative="--no-localisation")] = True,
+    all_attitudes: bool = False,
 ) -> None:
     """Judge a run or a model file, beside its baselines.
 
@@ -265,6 +266,7 @@ def evaluate(
         out: folder for metrics.json and pictures; a run keeps its own.
         baselines: also the majority class and a random forest on texture histograms.
         localisation: also the heatmaps.
+        all_attitudes: look at every photograph in its eight attitudes and average the evidence.
     """
     from geocamnet.train.evaluate import evaluate as judge
 
@@ -277,6 +279,7 @@ def evaluate(
             out=out,
             baselines=baselines,
             localisation=localisation,
+            all_attitudes=all_attitudes,
             on_progress=lambda what, done, total: on_progress(done, total, what),
         )
     show_metrics(metrics)
@@ -346,6 +349,7 @@ def run(
     um_per_px: float | None = None,
     texture: Annotated[bool, Parameter(negative="--no-texture")] = True,
     pairs: bool = False,
+    all_attitudes: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Name and map a photograph or a folder of them.
@@ -357,13 +361,15 @@ def run(
         um_per_px: micrometres a pixel, for scale bars.
         texture: also measure texture and refine the heatmap with it.
         pairs: take registered photographs whose names differ in the light alone (a_PPL.jpg, a_XPL.jpg) as one.
+        all_attitudes: look at every photograph in its eight attitudes (quarter turns, mirror images) and average the
+            evidence: eight times the work, right a little more often.
         overwrite: do again what is there.
     """
     from geocamnet.runtime.folder import predict_folder
     from geocamnet.runtime.model import load
     from geocamnet.runtime.prediction import REFUSALS
 
-    opened = load(model)
+    opened = load(model, all_attitudes=all_attitudes)
     if model is not None:  # of the bundled one `load` says more
         log.info("model: %s (%s)", opened.card.name, opened.path)
     with progress("mapping") as on_progress:

@@ -218,7 +218,7 @@ class Counting:
     """A model that counts its predictions, and may be told to be stopped at one of them."""
 
     def __init__(self, model, *, stop_at=None):
-        self.card, self.sha256 = model.card, model.sha256
+        self.card, self.sha256, self.all_attitudes = model.card, model.sha256, model.all_attitudes
         self.model, self.calls, self.stop_at = model, 0, stop_at
 
     def predict(self, image, **options):

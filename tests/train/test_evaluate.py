@@ -58,7 +58,7 @@ def opened(monkeypatch):
 
     def use(card, predict=predict):
         module = ModuleType("geocamnet.train.predictor")
-        module.open_predictor = lambda run_or_model: (predict, card)
+        module.open_predictor = lambda run_or_model, all_attitudes=False: (predict, card)
         monkeypatch.setitem(sys.modules, "geocamnet.train.predictor", module)
 
     use(card_of())

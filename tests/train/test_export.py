@@ -303,3 +303,14 @@ def test_weights_alone_are_written_in_32_bits_only(tmp_path, make_run, tiny_data
     with pytest.raises(ModelError, match=r"--precision int8 is for \.onnx files"):
         export(run, tmp_path / "teacher.pth", data=tiny_data, precision="int8")
     assert not (tmp_path / "teacher.pth").exists()
+
+
+def test_run_and_file_answer_alike_in_all_attitudes(exported, student_run):
+    file, _ = exported
+    image = noise((70, 90))
+    by_run, by_file = (open_predictor(one, all_attitudes=True)[0] for one in (student_run, file))
+    for one, other in zip(by_run(image), by_file(image), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    (probabilities, _), (once, _) = by_run(image), open_predictor(student_run)[0](image)
+    assert abs(probabilities - once).max() > 1e-4  # eight looks are not one
+    np.testing.assert_allclose(by_run(np.ascontiguousarray(image[::-1]))[0], probabilities, atol=1e-5)

@@ -155,6 +155,7 @@ def predict_folder(
         "um_per_px": um_per_px,
         "texture": texture,
         "pairs": pairs,
+        "all_attitudes": model.all_attitudes,
         "threshold": THRESHOLD,
     }
     fields = _fields(photographs, root, out, pairs)

@@ -47,6 +47,7 @@ def evaluate(
     out: Path | None = None,
     baselines: bool = True,
     localisation: bool = True,
+    all_attitudes: bool = False,
     untrained: Predict | None = None,
     measured: dict[str, NDArray[np.float32]] | None = None,
     on_progress: Progress | None = None,
@@ -69,6 +70,7 @@ def evaluate(
         out: another folder to write to.
         baselines: also fit the majority class and the random forest on the training split.
         localisation: also judge the heatmaps.
+        all_attitudes: every photograph is looked at in all eight attitudes (`attitudes.in_all_attitudes`).
         untrained: the same network with random weights, one more row for the table of heatmaps.
         measured: the forest's features by image; filled, and used again by a further call on the same DATA, where
             cross-validation would otherwise measure every photograph once for each fold.
@@ -87,7 +89,7 @@ def evaluate(
     if split not in SPLITS:
         raise DataError(unknown_name("split", split, SPLITS))
     tell: Progress = on_progress or (lambda what, done, of: None)
-    predict, card = open_predictor(run_or_model)
+    predict, card = open_predictor(run_or_model, all_attitudes=all_attitudes)
     trained_fold = card.data.get("fold")
     used_fold = trained_fold if fold is None else fold
     rows = read_index(data, check_files=False)
@@ -102,6 +104,7 @@ def evaluate(
     figures: dict[str, Any] = {
         "split": split,
         "fold": used_fold,
+        "all_attitudes": all_attitudes,
         "n": len(said.rows),
         "sections": len({row.section for row in said.rows}),
         "classes": list(card.class_names),
