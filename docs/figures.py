@@ -21,8 +21,11 @@ ABLATED, STARTED = "results/distillation-ablation.json", "results/student-start.
 
 WHO = {
     "teacher": "teacher",
+    "teacher_attitudes": "teacher, eight attitudes",
     "student": "**student, distilled**",
+    "student_attitudes": "**student, distilled, eight attitudes**",
     "student_alone": "the same student, trained alone",
+    "student_alone_attitudes": "the same alone, eight attitudes",
     "random_forest": "random forest on texture and grey histograms",
     "majority": "always the commonest class",
 }

@@ -1,9 +1,8 @@
 """Student and teacher on 816 photographs of a carbonate reservoir's cores, by 5-fold cross-validation (`make folds`).
 
-drawn sections → a start for the student from ImageNet features (`pretrain`); for each fold: train → distil (with the
-teacher and alone, from the same start) → evaluate, with recipes/carbonate-folds.toml. What is finished is kept in
-out/folds, so that a stopped run goes on; figures of the folds that are done are written to
-results/carbonate-folds.json.
+For each fold: train → distil (with the teacher and alone, from the same start, the one that comes with the package) →
+evaluate, with recipes/carbonate-folds.toml. What is finished is kept in out/folds, so that a stopped run goes on;
+figures of the folds that are done are written to results/carbonate-folds.json.
 
 The photographs carry no thin-section ids: folds by section are impossible, and the result says so.
 """
@@ -22,10 +21,8 @@ from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.train.predictor import network_predictor
 from geocamnet.train.prepare import prepare
-from geocamnet.train.pretrain import pretrain
-from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, PretrainRecipe, SynthesizeRecipe, TrainRecipe
+from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
 from geocamnet.train.runs import build_network, read_card, write_json
-from geocamnet.train.synthetic import synthesize
 from imagenet_weights import fetch
 
 log = logging.getLogger("geocamnet")
@@ -48,18 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"{RAW}: the photographs are not there; this result needs them.")
     began = time.monotonic()
     recipe, out = read_recipe(chosen.recipe), chosen.out
-    weights = str(fetch("lite0"))
-    start = out / "runs" / "start"
-    starting = replace(settings(PretrainRecipe, recipe["pretrain"]), teacher_weights=weights)
-    if not (start / "pretrain.json").is_file():
-        synthesize(out / "drawn_raw", settings(SynthesizeRecipe, recipe["synthesize"]))
-        drawn = PrepareRecipe(long_side_px=starting.image_px, val_share=0.05, test_share=0.0)
-        prepare(out / "drawn_raw", out / "drawn", drawn)
-        pretrain(out / "drawn", start, starting, resume=(start / "recipe.toml").is_file())
     data, preparing = out / "data", settings(PrepareRecipe, recipe["prepare"])
     prepare(RAW, data, preparing)
-    teaching = replace(settings(TrainRecipe, recipe["train"]), weights=weights)
-    studying = replace(settings(DistilRecipe, recipe["distil"]), weights=str(start))
+    teaching = replace(settings(TrainRecipe, recipe["train"]), weights=str(fetch("lite0")))
+    studying = settings(DistilRecipe, recipe["distil"])
     folds = chosen.folds or list(range(preparing.folds))
     fit_folds(data, out / "runs", teaching, studying, folds=folds, seeds=chosen.seeds)
     result = judge(data, out / "runs", folds, chosen.seeds)
@@ -84,6 +73,8 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
             untrained = network_predictor(build_network(card), card) if first else None
             metrics = judge_once(run, data, baselines=first, untrained=untrained, measured=measured)
             add(names, who, metrics["model"], FIGURES)
+            patient = judge_once(run, data, all_attitudes=True, localisation=False)
+            add(names, f"{who}_attitudes", patient["model"], FIGURES)
             for baseline in ("majority", "random_forest") if first else ():
                 add(names, baseline, metrics["baselines"][baseline], FIGURES)
             for method, row in metrics["localisation"]["table"].items():

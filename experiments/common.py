@@ -64,14 +64,15 @@ def fit_teacher(data: Path, runs: Path, teaching: TrainRecipe, fold: int, *, sto
     return teacher
 
 
-def judge_once(run: Path, data: Path, *, baselines: bool, **how: Any) -> dict[str, Any]:
+def judge_once(run: Path, data: Path, *, baselines: bool = False, all_attitudes: bool = False, **how: Any) -> Any:
     """Return what `evaluate` says of a run on its test part, or what it said when this was asked before."""
-    file = run / "metrics.json"
+    out = run / "all-attitudes" if all_attitudes else run
+    file = out / "metrics.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if known.get("split") == "test" and known.get("version") == __version__ and bool(known["baselines"]) >= baselines:
-        log.info("%s: judged before", run)
-        return dict(known)
-    return evaluate(run, data, baselines=baselines, **how)
+        log.info("%s: judged before", out)
+        return known
+    return evaluate(run, data, baselines=baselines, all_attitudes=all_attitudes, out=out, **how)
 
 
 def end_well(main: Callable[[], None], command: str) -> None:

@@ -1,8 +1,8 @@
 """What each part of distillation is worth, on the validation photographs of 5 folds (`make ablation`).
 
-For each fold the teacher of `make folds`, and for each variant of recipes/distillation-ablation.toml a student, fitted
-in a cheap setting and judged on the fold's validation part: settings are chosen there, and the test parts stay unseen.
-What is finished is kept in out/ablation, so that a stopped run goes on; what is there is written to
+For each fold the teacher of `make folds`, and for each of `VARIANTS` a student, fitted in a cheap setting
+(recipes/distillation-ablation.toml) and judged on the fold's validation part: settings are chosen there, and the test
+parts stay unseen. What is finished is kept in out/ablation, so that a stopped run goes on; what is there is written to
 results/distillation-ablation.json.
 """
 
@@ -37,6 +37,22 @@ from imagenet_weights import fetch
 log = logging.getLogger("geocamnet")
 
 MOSAICS, CELL_PX = 60, 192
+# What a variant changes, and nothing else; TEACHER is no option of distil's recipe.
+TEACHER = "teacher"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "all of it": {},
+    "alone: no teacher": {TEACHER: False},
+    "logits alone (KL)": {"map_weight": 0.0, "feature_weight": 0.0},
+    "logits alone (DKD)": {"logit_loss": "dkd", "map_weight": 0.0, "feature_weight": 0.0},
+    "logits alone (DIST)": {"logit_loss": "dist", "map_weight": 0.0, "feature_weight": 0.0},
+    "class maps alone (CAT)": {"logit_weight": 0.0, "feature_weight": 0.0},
+    "logits and class maps": {"feature_weight": 0.0},
+    "logits and class maps, stored": {"teacher_maps": "stored", "feature_weight": 0.0},
+    "all, and equivariance": {"equivariance_weight": 1.0},
+    "all, without mosaics": {"mosaic_weight": 0.0},
+    "all, maps of 8 px cells": {"detail_stride": 8},
+    "all, from random weights": {"weights": "none"},
+}
 CAVEATS = (
     "Judged on validation photographs, a cheap setting: these figures choose between variants, and say nothing of how "
     "well rock is named.",
@@ -63,12 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     judged: list[dict[str, Any]] = []
     for fold in chosen.folds or range(preparing.folds):
         for seed in chosen.seeds:
-            for name, changed in recipe["variants"].items():
-                own = {key: value for key, value in changed.items() if key != "teacher"}
+            for name, changed in VARIANTS.items():
+                own = {key: value for key, value in changed.items() if key != TEACHER}
                 of_variant = replace(studying, fold=fold, seed=seed, **own)
                 stored = of_variant.teacher_maps == "stored"
                 teacher = fit_teacher(data, folds_out / "runs", teaching, fold, stored=stored)
-                source = teacher if changed.get("teacher", True) else None
+                source = teacher if changed.get(TEACHER, True) else None
                 run = chosen.out / "runs" / f"{_slug(name)}-{fold}-{seed}"
                 once(run, lambda run, r=of_variant, t=source, **how: distil(data, run, r, teacher=t, **how))
                 figures = evaluate(run, data, split="val", baselines=False, localisation=False)["model"]

@@ -33,6 +33,7 @@ log = logging.getLogger("geocamnet")
 
 OUT = ROOT / "out" / "start"
 RESULT = ROOT / "results" / "student-start.json"
+FURTHER_CYCLES = (75,)  # epochs
 CAVEATS = (
     "The distance is 1 - the cosine of the student's projected and the teacher's standardised features, the mean of "
     "strides 8, 16 and the last, on drawn photographs of sections not trained on: it says how near the features are, "
@@ -46,15 +47,16 @@ def main() -> None:
     began = time.monotonic()
     recipe = read_recipe(ROOT / "recipes" / "student-start.toml")
     data = draw(recipe["synthesize"], recipe["prepare"])
-    cycles = recipe["pretrain"].pop("cycles")
     every = replace(settings(PretrainRecipe, recipe["pretrain"]), teacher_weights=str(fetch("lite0")))
-    about, before = [], every.weights
-    for number, cycle in enumerate(cycles):
+    about, before, cycles = [], every.weights, (every.epochs, *FURTHER_CYCLES)
+    for number, epochs in enumerate(cycles):
         run = OUT / "runs" / f"cycle-{number}"
         if not (run / "pretrain.json").is_file():
-            pretrain(data, run, replace(every, weights=before, **cycle), resume=(run / "recipe.toml").is_file())
+            pretrain(data, run, replace(every, weights=before, epochs=epochs), resume=(run / "recipe.toml").is_file())
         before = str(run)
-        about.append({**cycle, "distance": json.loads((run / "pretrain.json").read_text(encoding="utf-8"))["distance"]})
+        about.append(
+            {"epochs": epochs, "distance": json.loads((run / "pretrain.json").read_text(encoding="utf-8"))["distance"]}
+        )
     file = write_start(Path(before), every.backbone)
     rows = read_index(data, check_files=False)
     photographs = sum(row.split == "train" for row in rows)
@@ -64,7 +66,7 @@ def main() -> None:
         "teacher": every.teacher_backbone,
         "photographs": photographs,
         "judged_on": sum(row.split == "val" for row in rows),
-        "crops_seen": photographs * sum(one["epochs"] for one in cycles),
+        "crops_seen": photographs * sum(cycles),
         "crop_px": every.crop_px,
         "cycles": about,
         "kilobytes": round(file.stat().st_size / 1000),
