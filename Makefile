@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test base-test lint real start folds ablation sandstone refinements results bench docs clean help
+.PHONY: demo test base-test lint real start folds bundled ablation sandstone refinements results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -45,6 +45,9 @@ start: $(STAMP)  ## the start of a student that comes with the package: hours; r
 
 folds: $(STAMP)  ## student and teacher on the same photographs, 5 folds: results/carbonate-folds.json
 	@$(BIN)/python experiments/carbonate_folds.py
+
+bundled: $(STAMP) ## the student that comes with the package; needs make folds
+	@$(BIN)/python experiments/bundled_student.py
 
 ablation: $(STAMP) ## what each part of distillation is worth: hours, results/distillation-ablation.json
 	@$(BIN)/python experiments/distillation_ablation.py

@@ -26,7 +26,7 @@ from geocamnet.images import RgbImage, list_images, read_image
 from geocamnet.runtime.prediction import NOT_SURE, NOTHING_HERE, UNFAMILIAR, prediction_of
 from geocamnet.runtime.texture import to_grey
 from geocamnet.taxonomy import CLASSES
-from geocamnet.train.index import read_index
+from geocamnet.train.index import read_index, use_fold
 from geocamnet.train.predictor import open_predictor
 from geocamnet.train.runs import write_json
 from geocamnet.train.synthetic import draw_field
@@ -48,10 +48,10 @@ SIZE_HW = (288, 384)
 def main(model: Path, data: Path, result: Path, folders: dict[str, Path]) -> None:
     """Ask the model about every stranger and every test photograph, and write how often it refused."""
     predict, card = open_predictor(model)
+    rows, fold = read_index(data), card.data.get("fold")
+    rows = rows if fold is None else use_fold(rows, fold)
     kinds: dict[str, Iterator[RgbImage]] = {
-        "known: test photographs": (
-            read_image(data / row.image) for row in read_index(data) if row.split == "test" and row.labels
-        ),
+        "known: test photographs": (read_image(data / row.image) for row in rows if row.split == "test" and row.labels),
         "sample pictures": sample_pictures(),
         "sample pictures, grey": (grey(image) for image in sample_pictures()),
         "noise": noise(),
