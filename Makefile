@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test base-test lint real start folds bundled ablation sandstone refinements results bench docs clean help
+.PHONY: demo test base-test lint real start folds bundled ablation sandstone lights refinements results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -54,6 +54,9 @@ ablation: $(STAMP) ## what each part of distillation is worth: hours, results/di
 
 sandstone: $(STAMP) ## heatmaps against an expert's masks, of ../shared/data: results/sandstone-masks.json
 	@$(BIN)/python experiments/sandstone_masks.py
+
+lights: $(STAMP) ## PPL and XPL: evidence summed or one input; needs make sandstone and make start
+	@$(BIN)/python experiments/paired_lights.py
 
 refinements: $(STAMP) ## what texture adds to the demo's heatmaps: results/heatmap-refinements.json; needs make demo
 	@$(BIN)/python experiments/heatmap_refinements.py out/demo/student.onnx results/heatmap-refinements.json
