@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test base-test lint real start folds bundled ablation sandstone lights refinements results bench docs clean help
+.PHONY: demo test base-test lint real start folds bundled ablation ceiling sandstone lights refinements results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -51,6 +51,9 @@ bundled: $(STAMP) ## the student that comes with the package; needs make folds
 
 ablation: $(STAMP) ## what each part of distillation is worth: hours, results/distillation-ablation.json
 	@$(BIN)/python experiments/distillation_ablation.py
+
+ceiling: $(STAMP) ## how well these labels can be predicted at all; needs make folds
+	@$(BIN)/python experiments/label_ceiling.py
 
 sandstone: $(STAMP) ## heatmaps against an expert's masks, of ../shared/data: results/sandstone-masks.json
 	@$(BIN)/python experiments/sandstone_masks.py
