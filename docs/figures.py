@@ -4,7 +4,6 @@ Every number there stands between two marks and comes from here; a file that is 
 shows the rows of `SHOWN`, results.md all of them, explanation/distillation.md what each part of it is worth.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,12 +11,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from pieces import caveats, missing, number, read, table
+from studies import bundled_precision, ceiling_of_labels, parts_of_distillation, refusals_of_strangers
+
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 REAL, DRAWN = "results/carbonate-lithology.json", "results/demo.json"
 FOLDS, MASKS = "results/carbonate-folds.json", "results/sandstone-masks.json"
 REFINED = "results/heatmap-refinements.json"
-ABLATED, STARTED = "results/distillation-ablation.json", "results/student-start.json"
 
 WHO = {
     "teacher": "teacher",
@@ -76,31 +77,26 @@ MAP_FIGURES = {"miou": "mean IoU", "pixel_ap": "pixel AP", "energy": "energy ins
 
 def figures(root: Path = ROOT, *, every: bool = False) -> str:
     """Return the Markdown that belongs between the marks of README.md, or with ``every`` of results.md."""
-    real, drawn, refined = (_read(root / name) for name in (REAL, DRAWN, REFINED))
-    parts = ["### Real photographs", "", *(_real(real, every) if real else _missing(REAL, "make real"))]
-    if folds := _read(root / FOLDS):
+    real, drawn, refined = (read(root / name) for name in (REAL, DRAWN, REFINED))
+    parts = ["### Real photographs", "", *(_real(real, every) if real else missing(REAL, "make real"))]
+    if folds := read(root / FOLDS):
         parts += ["", "### Real photographs, every one held out once", "", *_cross_validated(folds, every)]
-    parts += ["", "### Drawn thin sections", "", *(_drawn(drawn, every) if drawn else _missing(DRAWN, "make demo"))]
-    if masks := _read(root / MASKS):
+    parts += ["", "### Drawn thin sections", "", *(_drawn(drawn, every) if drawn else missing(DRAWN, "make demo"))]
+    if masks := read(root / MASKS):
         parts += ["", "### Sandstone with an expert's masks", "", *_masked(masks, every)]
     if every:
         parts += ["", "### Refinements of a heatmap", ""]
-        parts += _refinements(refined) if refined else _missing(REFINED, "make refinements")
+        parts += _refinements(refined) if refined else missing(REFINED, "make refinements")
     return "\n".join(parts)
-
-
-def parts_of_distillation(root: Path = ROOT) -> str:
-    """Return the Markdown that belongs between the marks of explanation/distillation.md."""
-    ablated, started = _read(root / ABLATED), _read(root / STARTED)
-    lines = ["### The start", "", *(_started(started) if started else _missing(STARTED, "make start"))]
-    lines += ["", "### The terms", "", *(_ablated(ablated) if ablated else _missing(ABLATED, "make ablation"))]
-    return "\n".join(lines)
 
 
 PAGES = {
     "README.md": figures,
     "docs/results.md": partial(figures, every=True),
-    "docs/explanation/distillation.md": parts_of_distillation,
+    "docs/explanation/distillation.md": partial(parts_of_distillation, ROOT),
+    "docs/explanation/data-honesty.md": partial(ceiling_of_labels, ROOT),
+    "docs/explanation/refusals.md": partial(refusals_of_strangers, ROOT),
+    "docs/how-to/ship.md": partial(bundled_precision, ROOT),
 }
 
 
@@ -130,14 +126,6 @@ def main(arguments: Sequence[str]) -> int:
     return stale
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
-def _missing(name: str, command: str) -> list[str]:
-    return [f"Not measured yet: `{command}` measures it, `{name}` will hold it."]
-
-
 def _real(result: Mapping[str, Any], every: bool) -> list[str]:
     seeds = result.get("seeds") or [0]
     runs = f"{len(seeds)} runs of other seeds: mean (lowest to highest)" if len(seeds) > 1 else "one run"
@@ -150,7 +138,7 @@ def _real(result: Mapping[str, Any], every: bool) -> list[str]:
         about,
         "",
         *_tables(result, _where(result), result.get("area_share"), every),
-        *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result.get("caveats", [])]),
+        *caveats([*_verdicts(result["names"]), *_flat_maps(result), *result.get("caveats", [])]),
     ]
 
 
@@ -171,7 +159,7 @@ def _cross_validated(result: Mapping[str, Any], every: bool) -> list[str]:
         about,
         "",
         *_tables(result, _where(result), mean(result["area_share"]), every),
-        *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
+        *caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
     ]
 
 
@@ -181,7 +169,7 @@ def _masked(result: Mapping[str, Any], every: bool) -> list[str]:
         f"{len(result['folds'])} thin sections, each judged by networks that never saw its section: mean (lowest to "
         f"highest) over the sections. {_networks(result)}"
     )
-    both = _table("names, by light", result["names_by_light"], _by_light(WHO), NAME_FIGURES)
+    both = table("names, by light", result["names_by_light"], _by_light(WHO), NAME_FIGURES)
     where = "an expert's masks, inside the labelled grains"
     return [
         about,
@@ -189,7 +177,7 @@ def _masked(result: Mapping[str, Any], every: bool) -> list[str]:
         *_tables(result, where, result.get("area_share"), every),
         "",
         *both,
-        *_caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
+        *caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
     ]
 
 
@@ -216,14 +204,14 @@ def _drawn(result: Mapping[str, Any], every: bool) -> list[str]:
             *terms,
         ]
     )
-    caveats = [
+    sentences = [
         f"The classes were chosen, and sections differ {result.get('style', 1):.1f} times as much as real slides do.",
         *_verdicts(result["names"]),
         *_flat_maps(result),
         "Drawn sections are easier than rock: these figures say that the pipeline works, not how well it names rocks.",
     ]
     where = "exact masks of fields of two or three fabrics"
-    return [about, "", *_tables(result, where, result.get("heatmap_area_share"), every), *_caveats(caveats)]
+    return [about, "", *_tables(result, where, result.get("heatmap_area_share"), every), *caveats(sentences)]
 
 
 def _verdicts(names: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -263,13 +251,13 @@ def _tables(result: Mapping[str, Any], where: str, area_share: Any, every: bool)
     # results/carbonate-lithology.json may call the student "model".
     maps = {name.replace("model", "student", 1): row for name, row in result.get("heatmaps", {}).items()}
     maps = {name: row for name, row in maps.items() if every or name in SHOWN}
-    lines = _table("names", result["names"], WHO, NAME_FIGURES)
+    lines = table("names", result["names"], WHO, NAME_FIGURES)
     if maps:
-        lines += ["", *_table(f"heatmaps, against {where}", maps, MAPS, MAP_FIGURES)]
+        lines += ["", *table(f"heatmaps, against {where}", maps, MAPS, MAP_FIGURES)]
     if maps and area_share is not None:
         lines += [
             "",
-            f"A map that knows nothing has {_number(area_share)} of its energy inside, the share of the area."
+            f"A map that knows nothing has {number(area_share)} of its energy inside, the share of the area."
             + ("" if every else " [All maps that were compared](docs/results.md)."),
         ]
     return lines
@@ -289,7 +277,7 @@ def _refinements(result: Mapping[str, Any]) -> list[str]:
         "masks, one model, small numbers. Settings, where chosen, by mean IoU on validation; the test part was judged "
         "once.",
         "",
-        *_table("heatmaps", rows, titles, columns),
+        *table("heatmaps", rows, titles, columns),
         "",
         "| pixel AP of a class in a photograph | validation: difference (95 % interval) | test |",
         "|---|---:|---:|",
@@ -299,54 +287,6 @@ def _refinements(result: Mapping[str, Any]) -> list[str]:
             cells = (f"{gap[k]['mean']:+.3f} ({gap[k]['low']:+.3f} to {gap[k]['high']:+.3f})" for k in ("val", "test"))
             lines.append(f"| {titles[one]}, less {titles[rival]} | {' | '.join(cells)} |")
     return lines
-
-
-def _started(result: Mapping[str, Any]) -> list[str]:
-    about = (
-        f"`make start`: {result['photographs']:,} {result['data']} without a label, {result['crops_seen']:,} crops of "
-        f"{result['crop_px']} px, the features of {result['teacher']}; judged on {result['judged_on']} photographs of "
-        f"sections not seen. The file has {result['kilobytes']:,} kB."
-    )
-    lines = [about, "", "| cycle | passes | distance of the features (0 to 2) |", "|---|---:|---:|"]
-    for number, cycle in enumerate(result["cycles"], start=1):
-        lines.append(f"| {number} | {cycle['epochs']} | {_number(cycle['distance'])} |")
-    return [*lines, *_caveats(result["caveats"])]
-
-
-def _ablated(result: Mapping[str, Any]) -> list[str]:
-    n = sum(one["n"] for one in result["judged"])
-    where = f"{n} photographs in {len(result['judged'])} folds"
-    about = (
-        f"`make ablation`: {result['data']}, {where}; {result['epochs']} epochs at {result['image_px']} px, teacher "
-        f"{result['teacher']}: mean over the folds (lowest to highest). Chance has {_number(result['area_share'])} of "
-        "the energy."
-    )
-    columns = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "energy": "energy in mosaics"}
-    return [about, "", *_table("variant", result["variants"], {}, columns), *_caveats(result["caveats"])]
-
-
-def _table(
-    corner: str, rows: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str], columns: Mapping[str, str]
-) -> list[str]:
-    shown = {name: title for name, title in columns.items() if any(name in row for row in rows.values())}
-    order = [*(name for name in titles if name in rows), *(name for name in rows if name not in titles)]
-    lines = [f"| {corner} | {' | '.join(shown.values())} |", f"|---|{'---:|' * len(shown)}"]
-    for name in order:
-        cells = " | ".join(_number(rows[name].get(column)) for column in shown)
-        lines.append(f"| {titles.get(name, name.replace('_', ' '))} | {cells} |")
-    return lines
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, list) and value:
-        return f"{mean(value):.3f} ({min(value):.3f} to {max(value):.3f})"
-    return f"{value:.3f}" if isinstance(value, int | float) else "-"
-
-
-def _caveats(sentences: Sequence[str]) -> list[str]:
-    return ["", "Mind:", "", *(f"- {one}" for one in sentences)] if sentences else []
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ FIGURES = ROOT / "docs" / "figures.py"
 
 sys.path.insert(0, str(ROOT / "docs"))
 import figures  # noqa: E402
+import studies  # noqa: E402
 
 
 def blocks(page, language):
@@ -256,7 +257,7 @@ def test_figures_say_by_how_much_texture_helps(tmp_path):
 
 
 def test_figures_say_what_each_part_of_distillation_is_worth(tmp_path):
-    assert figures.parts_of_distillation(tmp_path).count("Not measured yet") == 2
+    assert studies.parts_of_distillation(tmp_path).count("Not measured yet") == 2
     (tmp_path / "results").mkdir()
     ablated = {
         "data": "rocks (real), validation parts",
@@ -269,14 +270,44 @@ def test_figures_say_what_each_part_of_distillation_is_worth(tmp_path):
         "teacher": "efficientnet_lite0", "kilobytes": 1234, "caveats": [],
         "cycles": [{"epochs": 45, "distance": 0.48}, {"epochs": 75, "distance": 0.4}],
     }  # fmt: skip
-    for file, values in ((figures.ABLATED, ablated), (figures.STARTED, started)):
+    for file, values in ((studies.ABLATED, ablated), (studies.STARTED, started)):
         (tmp_path / file).write_text(json.dumps(values), encoding="utf-8")
-    text = figures.parts_of_distillation(tmp_path)
+    text = studies.parts_of_distillation(tmp_path)
     assert "162 photographs in 2 folds" in text
     assert "| all of it | 0.750 (0.700 to 0.800) | 0.650 (0.600 to 0.700) | 0.550 (0.500 to 0.600) |" in text
     assert "398,880 crops" in text
     assert "| 2 | 75 | 0.400 |" in text
     assert "Not measured" not in text
+
+
+def test_figures_say_what_labels_allow_and_what_is_refused_and_lost(tmp_path):
+    pages = (studies.ceiling_of_labels, studies.refusals_of_strangers, studies.bundled_precision)
+    assert all("Not measured yet" in page(tmp_path) for page in pages)
+    (tmp_path / "results").mkdir()
+    row = {"accuracy": 0.8, "balanced_accuracy": 0.7}
+    ceiling = {
+        "data": "rocks (real)", "photographs": 200, "judges": {"forest": row, "linear": row, "teacher": row},
+        "together": {"accuracy": 0.85, "balanced_accuracy": 0.75}, "contested": {"chert, called oolite": 8},
+        "right": {"all four": 120, "some": 60, "none": 20, "none, and all four name the same other class": 10},
+        "nearest_has_another_label": 0.37, "training_photographs": [40, 160],
+        "learning_curve": {"forest": [row, row], "linear": [row, row]},
+    }  # fmt: skip
+    refused = {
+        "model": "a student", "classes": ["a", "b"], "data": "rocks",
+        "kinds": {"known": {"photographs": 50, "refused": 5, "named": 45, "not sure": 3, "nothing here": 2}},
+    }  # fmt: skip
+    bundled = {
+        "model": "a student", "parameters": 575000, "kilobytes": 664, "n_test": 163, "data": "rocks (real)",
+        "precisions": {"fp32": row | {"energy": 0.6}, "int8-weights": row | {"energy": 0.59}},
+    }  # fmt: skip
+    for file, values in ((studies.CEILING, ceiling), (studies.REFUSED, refused), (studies.BUNDLED, bundled)):
+        (tmp_path / file).write_text(json.dumps(values), encoding="utf-8")
+    text = studies.ceiling_of_labels(tmp_path)
+    assert "| the mean of all four | 0.850 | 0.750 |" in text
+    assert "on 10 of those (5.0%) all four name the same other class: 8 chert, called oolite." in text
+    assert "| random forest on texture and grey histograms, 160 photographs | 0.800 | 0.700 |" in text
+    assert "| known | 50 | 10% | 3 | 2 |" in studies.refusals_of_strangers(tmp_path)
+    assert "| int8-weights | 0.800 | 0.700 | 0.590 |" in studies.bundled_precision(tmp_path)
 
 
 def test_figures_stand_between_the_marks_and_nothing_else_changes():

@@ -1,0 +1,116 @@
+"""The figures of the studies beside the main results: what distillation is worth, what the labels allow, refusals."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pieces import caveats, missing, number, read, table
+
+STARTED, ABLATED = "results/student-start.json", "results/distillation-ablation.json"
+CEILING, REFUSED, BUNDLED = "results/label-ceiling.json", "results/strangers.json", "results/bundled-student.json"
+NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+MAPS = {"miou": "mean IoU", "pixel_ap": "pixel AP", "energy": "energy inside", "pointing": "pointing game"}
+JUDGES = {
+    "forest": "random forest on texture and grey histograms",
+    "linear": "linear classifier on ImageNet features",
+    "teacher": "teacher",
+    "student": "student, distilled",
+    "all four together": "the mean of all four",
+}
+
+
+def parts_of_distillation(root: Path) -> str:
+    """Return the Markdown that belongs between the marks of explanation/distillation.md."""
+    ablated, started = read(root / ABLATED), read(root / STARTED)
+    lines = ["### The start", "", *(_started(started) if started else missing(STARTED, "make start"))]
+    lines += ["", "### The terms", "", *(_ablated(ablated) if ablated else missing(ABLATED, "make ablation"))]
+    return "\n".join(lines)
+
+
+def ceiling_of_labels(root: Path) -> str:
+    """Return the Markdown that belongs between the marks of explanation/data-honesty.md."""
+    result = read(root / CEILING)
+    if not result:
+        return "\n".join(missing(CEILING, "make ceiling"))
+    right, photographs = result["right"], result["photographs"]
+    doubtful = right["none, and all four name the same other class"]
+    contested = ", ".join(f"{count} {what}" for what, count in result["contested"].items())
+    judges = {**result["judges"], "all four together": result["together"]}
+    sizes = result["training_photographs"]
+    curve = {
+        f"{JUDGES[name]}, {size} photographs": row
+        for name, rows in result["learning_curve"].items()
+        for size, row in zip(sizes, rows, strict=True)
+    }
+    lines = [
+        f"`make ceiling`: {result['data']}, {photographs} photographs, each judged by networks and classifiers of the "
+        "fold that kept it from them.",
+        "",
+        *table("judge", judges, JUDGES, NAMES),
+        "",
+        f"All four are right on {right['all four']} photographs, some on {right['some']}, none on {right['none']}; on "
+        f"{doubtful} of those ({doubtful / photographs:.1%}) all four name the same other class: {contested}. The most "
+        f"similar photograph of another fold has another label in {result['nearest_has_another_label']:.0%} of cases.",
+        "",
+        *table("what more photographs bring", curve, {}, NAMES),
+    ]
+    return "\n".join(lines)
+
+
+def refusals_of_strangers(root: Path) -> str:
+    """Return the Markdown that belongs between the marks of explanation/refusals.md."""
+    result = read(root / REFUSED)
+    if not result:
+        return "\n".join(missing(REFUSED, "make bundled"))
+    kinds = result["kinds"]
+    reasons = [one for one in next(iter(kinds.values())) if one not in ("photographs", "refused", "named")]
+    lines = [
+        f"`make bundled`: {result['model']}, {len(result['classes'])} classes of {result['data']}; what it refuses of "
+        "photographs it should know, and of others. None of these was looked at in choosing.",
+        "",
+        f"| shown | photographs | refused | {' | '.join(reasons)} |",
+        f"|---|{'---:|' * (len(reasons) + 2)}",
+    ]
+    for kind, counts in kinds.items():
+        share = f"{counts['refused'] / max(counts['photographs'], 1):.0%}"
+        cells = (str(counts["photographs"]), share, *(str(counts[one]) for one in reasons))
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def bundled_precision(root: Path) -> str:
+    """Return the Markdown that belongs between the marks of how-to/ship.md."""
+    result = read(root / BUNDLED)
+    if not result:
+        return "\n".join(missing(BUNDLED, "make bundled"))
+    lines = [
+        f"`make bundled`: {result['model']}, {result['parameters']:,} parameters, {result['kilobytes']} kB in 8-bit "
+        f"weights; {result['n_test']} held-out photographs of {result['data']}, heatmaps against mosaics of them.",
+        "",
+        *table("precision", result["precisions"], {"fp32": "fp32", "int8-weights": "int8-weights"}, NAMES | MAPS),
+    ]
+    return "\n".join(lines)
+
+
+def _started(result: Mapping[str, Any]) -> list[str]:
+    about = (
+        f"`make start`: {result['photographs']:,} {result['data']} without a label, {result['crops_seen']:,} crops of "
+        f"{result['crop_px']} px, the features of {result['teacher']}; judged on {result['judged_on']} photographs of "
+        f"sections not seen. The file has {result['kilobytes']:,} kB."
+    )
+    lines = [about, "", "| cycle | passes | distance of the features (0 to 2) |", "|---|---:|---:|"]
+    for place, cycle in enumerate(result["cycles"], start=1):
+        lines.append(f"| {place} | {cycle['epochs']} | {number(cycle['distance'])} |")
+    return [*lines, *caveats(result["caveats"])]
+
+
+def _ablated(result: Mapping[str, Any]) -> list[str]:
+    n = sum(one["n"] for one in result["judged"])
+    where = f"{n} photographs in {len(result['judged'])} folds"
+    about = (
+        f"`make ablation`: {result['data']}, {where}; {result['epochs']} epochs at {result['image_px']} px, teacher "
+        f"{result['teacher']}: mean over the folds (lowest to highest). Chance has {number(result['area_share'])} of "
+        "the energy."
+    )
+    columns = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "energy": "energy in mosaics"}
+    return [about, "", *table("variant", result["variants"], {}, columns), *caveats(result["caveats"])]
