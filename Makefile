@@ -64,7 +64,7 @@ lights: $(STAMP) ## PPL and XPL: evidence summed or one input; needs make sandst
 refinements: $(STAMP) ## what texture adds to the demo's heatmaps: results/heatmap-refinements.json; needs make demo
 	@$(BIN)/python experiments/heatmap_refinements.py out/demo/student.onnx results/heatmap-refinements.json
 
-results: demo start real folds bundled ceiling ablation sandstone lights ## every committed figure again, and the tables of README and docs from them
+results: demo start real folds bundled ceiling ablation sandstone lights ## every committed figure again (a day on 2 cores; it resumes), and the tables of README and docs
 	@mkdir -p results && cp out/demo/demo.json results/demo.json
 	@$(MAKE) --no-print-directory refinements
 	@$(BIN)/python docs/figures.py
