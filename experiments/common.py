@@ -13,7 +13,7 @@ from typing import Any
 from geocamnet import __version__
 from geocamnet.errors import GeocamnetError
 from geocamnet.train.cam import extract
-from geocamnet.train.evaluate import evaluate
+from geocamnet.train.evaluate import evaluate, suffix_of
 from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, TrainRecipe
 from geocamnet.train.training import distil, train
 
@@ -66,13 +66,12 @@ def fit_teacher(data: Path, runs: Path, teaching: TrainRecipe, fold: int, *, sto
 
 def judge_once(run: Path, data: Path, *, baselines: bool = False, all_attitudes: bool = False, **how: Any) -> Any:
     """Return what `evaluate` says of a run on its test part, or what it said when this was asked before."""
-    out = run / "all-attitudes" if all_attitudes else run
-    file = out / "metrics.json"
+    file = run / f"metrics{suffix_of('test', all_attitudes=all_attitudes)}.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if known.get("split") == "test" and known.get("version") == __version__ and bool(known["baselines"]) >= baselines:
-        log.info("%s: judged before", out)
+        log.info("%s: judged before", file)
         return known
-    return evaluate(run, data, baselines=baselines, all_attitudes=all_attitudes, out=out, **how)
+    return evaluate(run, data, baselines=baselines, all_attitudes=all_attitudes, **how)
 
 
 def end_well(main: Callable[[], None], command: str) -> None:

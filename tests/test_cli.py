@@ -479,7 +479,7 @@ def test_all_attitudes_is_told_and_is_not_mixed_with_one(caplog, capsys, tmp_pat
     data = write_data(tmp_path / "data", test={"oolite": 2, "vug": 1})
     main(["evaluate", str(student_file), str(data), "--no-baselines", "--no-localisation", "--all-attitudes",
           "--out", str(tmp_path / "judged")])  # fmt: skip
-    assert json.loads((tmp_path / "judged" / "metrics.json").read_text(encoding="utf-8"))["all_attitudes"] is True
+    assert json.loads((tmp_path / "judged" / "metrics-all-attitudes.json").read_text(encoding="utf-8"))["all_attitudes"]
 
 
 def test_several_values_follow_one_option():

@@ -269,6 +269,7 @@ def evaluate(
         all_attitudes: look at every photograph in its eight attitudes and average the evidence.
     """
     from geocamnet.train.evaluate import evaluate as judge
+    from geocamnet.train.evaluate import suffix_of
 
     with progress("judging") as on_progress:
         metrics = judge(
@@ -292,7 +293,7 @@ def evaluate(
     if folder is None:
         log.info("nothing was written; --out FOLDER keeps figures, predictions and pictures")
     else:
-        log.info("%s: metrics%s.json written", folder, "" if split == "test" else f"-{split}")
+        log.info("%s: metrics%s.json written", folder, suffix_of(split, all_attitudes=all_attitudes))
 
 
 @app.command(sort_key=9)

@@ -55,8 +55,8 @@ def evaluate(
     """Judge a model on the labelled photographs of a split, and write down what was found.
 
     Written into RUN, or into ``out`` where it is given: ``metrics.json``, ``predictions.csv``, ``gallery/`` (for a
-    split other than ``test`` with ``-val`` or ``-train`` in the names, so that a look at validation does not
-    replace the test's figures). ``out`` also gets the model's ``card.json``. A model file without ``out`` is judged and
+    split other than ``test`` with ``-val`` or ``-train`` in the names, and with ``-all-attitudes``, so that no other
+    look replaces the figures of the test that the model's card shows). ``out`` also gets the model's ``card.json``. A model file without ``out`` is judged and
     nothing is written.
 
     Photographs that can't be read are listed under ``skipped``; those whose labels the model does not know are
@@ -136,7 +136,7 @@ def evaluate(
     figures = _json_able(figures)
     folder = out if out is not None else (run_or_model if run_or_model.is_dir() else None)
     if folder is not None:
-        suffix = "" if split == "test" else f"-{split}"
+        suffix = suffix_of(split, all_attitudes=all_attitudes)
         tell("writing", 0, 1)
         write_gallery(
             folder / f"gallery{suffix}",
@@ -156,6 +156,11 @@ def evaluate(
                 aside.write_text(card.to_json(), encoding="utf-8", newline="\n")
         tell("writing", 1, 1)
     return figures
+
+
+def suffix_of(split: str, *, all_attitudes: bool) -> str:
+    """Return what the names of `evaluate`'s files end in, before their ``.json``."""
+    return ("" if split == "test" else f"-{split}") + ("-all-attitudes" if all_attitudes else "")
 
 
 @dataclass
