@@ -55,9 +55,9 @@ def evaluate(
     """Judge a model on the labelled photographs of a split, and write down what was found.
 
     Written into RUN, or into ``out`` where it is given: ``metrics.json``, ``predictions.csv``, ``gallery/`` (for a
-    split other than ``test`` with ``-val`` or ``-train`` in the names, and with ``-all-attitudes``, so that no other
-    look replaces the figures of the test that the model's card shows). ``out`` also gets the model's ``card.json``. A model file without ``out`` is judged and
-    nothing is written.
+    split other than ``test`` with ``-val`` or ``-train`` in the names, for eight looks with ``-all-attitudes``, so that
+    no other look replaces the test's figures, which the card shows). ``out`` also gets the model's ``card.json``. A
+    model file without ``out`` is judged and nothing is written.
 
     Photographs that can't be read are listed under ``skipped``; those whose labels the model does not know are
     left out and counted under ``excluded``, with the names.
