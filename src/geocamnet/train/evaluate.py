@@ -19,22 +19,22 @@ from geocamnet.card import ModelCard
 from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import read_image, written_aside
 from geocamnet.runtime.model import scale_to_card
-from geocamnet.runtime.prediction import REFUSALS, prediction_of, probabilities_of
+from geocamnet.runtime.prediction import prediction_of, probabilities_of
 from geocamnet.train.baselines import features_of, forest_on_features, majority
 from geocamnet.train.caveats import caveats_of, sections_known_of
 from geocamnet.train.faithfulness import judge_without_masks
 from geocamnet.train.gallery import write_gallery
 from geocamnet.train.index import SPLITS, IndexRow, read_index, use_fold
+from geocamnet.train.judge import Judge
 from geocamnet.train.localise import Predict, equivariance_error
 from geocamnet.train.map_samples import ReadRow, judge_heatmaps
-from geocamnet.train.metrics import bootstrap_interval, classification_metrics, coverage_accuracy, macro_f1_thresholds
+from geocamnet.train.metrics import macro_f1_thresholds
 
 log = logging.getLogger(__name__)
 
 TURNED_PHOTOGRAPHS = 12  # eight predictions each
 
 Progress = Callable[[str, int, int], None]
-JoinField = Callable[[list[int]], NDArray[np.floating[Any]]]
 Ints = NDArray[np.int64]
 
 
@@ -120,7 +120,7 @@ def evaluate(
     if card.labels == "multi":
         own = np.asarray(card.label_thresholds)
         thresholds = own if own.size else _validated_thresholds(predict, rows, card, read_row)
-    judge = _Judge(said.rows, targets, card.class_names, thresholds)
+    judge = Judge(said.rows, targets, card.class_names, thresholds)
     model = judge.of(said.probabilities, by_field=lambda group: probabilities_of(said.logits[group].mean(0), card))
     figures["model"] = model | judge.abstention(said.probabilities, card.abstain_below)
     figures["model"]["verdicts"] = judge.verdicts(said.probabilities, said.verdicts)
@@ -180,80 +180,6 @@ class _Said:
     @property
     def logits(self) -> NDArray[np.float64]:
         return np.stack(self.evidence)
-
-
-@dataclass(frozen=True)
-class _Judge:
-    """The rows and truth on which model and baselines are compared."""
-
-    rows: Sequence[IndexRow]
-    targets: Ints
-    class_names: Sequence[str]
-    thresholds: NDArray[np.float64] | None
-
-    def of(self, probabilities: NDArray[np.float64], *, by_field: JoinField | None = None) -> dict[str, Any]:
-        """Return the figures of (N, C) probabilities.
-
-        Args:
-            probabilities: of all photographs.
-            by_field: from the positions of a field's photographs to their joint probabilities (C,); the mean of their
-                probabilities without, as for baselines, which have no logits.
-        """
-        figures = classification_metrics(probabilities, self.targets, self.class_names, thresholds=self.thresholds)
-        if self.targets.ndim == 2:
-            return figures
-        said = probabilities.argmax(1)
-        sections = [row.section for row in self.rows]
-        figures["intervals"] = bootstrap_interval(said, self.targets, n_classes=len(self.class_names), groups=sections)
-        lights = Counter(row.light for row in self.rows)
-        if len(lights) > 1:
-            figures["by_light"] = {
-                light or "unknown": self._brief(
-                    [[i] for i, row in enumerate(self.rows) if row.light == light],
-                    lambda group: probabilities[group[0]],
-                )
-                for light in sorted(lights)
-            }
-        fields: dict[tuple[str, str], list[int]] = {}
-        for i, row in enumerate(self.rows):
-            fields.setdefault((row.section, row.field) if row.field else ("", row.image), []).append(i)
-        if len(fields) < len(self.rows):  # PPL and XPL of one view as one answer
-            figures["by_field"] = self._brief(
-                list(fields.values()), by_field or (lambda group: probabilities[group].mean(0))
-            )
-        return figures
-
-    def abstention(self, probabilities: NDArray[np.float64], abstain_below: float) -> dict[str, Any]:
-        several = self.targets.ndim == 2
-        limits: Any = abstain_below
-        if several:
-            limits = 0.5 if self.thresholds is None else self.thresholds
-        kept = (probabilities >= limits).any(axis=1)
-        right = self._top_is_right(probabilities)
-        return {
-            "abstention": {
-                "threshold": None if several else abstain_below,
-                "coverage": float(kept.mean()),
-                "accuracy": float(right[kept].mean()) if kept.any() else None,
-            },
-            "coverage_accuracy": coverage_accuracy(probabilities, self.targets),
-        }
-
-    def verdicts(self, probabilities: NDArray[np.float64], verdicts: Sequence[str]) -> dict[str, Any]:
-        """Return how many photographs were named and refused, by reason, and how many of those named are right."""
-        named = np.array([one not in REFUSALS for one in verdicts])
-        right = self._top_is_right(probabilities)[named]
-        counts = {refusal: verdicts.count(refusal) for refusal in REFUSALS}
-        return {"named": int(named.sum()), "accuracy": float(right.mean()) if right.size else None, **counts}
-
-    def _top_is_right(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-        top = probabilities.argmax(1)
-        return self.targets[np.arange(len(top)), top] > 0 if self.targets.ndim == 2 else top == self.targets
-
-    def _brief(self, groups: Sequence[list[int]], join: JoinField) -> dict[str, Any]:
-        truth = self.targets[[group[0] for group in groups]]
-        figures = classification_metrics(np.stack([join(group) for group in groups]), truth, self.class_names)
-        return {name: figures[name] for name in ("n", "accuracy", "balanced_accuracy")}
 
 
 def _rows_to_judge(rows: Sequence[IndexRow], split: str, card: ModelCard) -> tuple[list[IndexRow], dict[str, Any]]:
@@ -332,7 +258,7 @@ def _validated_thresholds(
 
 
 def _baselines(
-    judge: _Judge,
+    judge: Judge,
     rows: Sequence[IndexRow],
     card: ModelCard,
     read_row: ReadRow,
