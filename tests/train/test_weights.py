@@ -227,3 +227,8 @@ def test_a_student_begins_with_the_start_of_its_trunk(tmp_path, monkeypatch):
     student = make_student(5, backbone="mobilenetv3_small_050", weights="bundled").trunk.state_dict()
     assert all(value.dtype == trunk.state_dict()[name].dtype for name, value in student.items())
     assert all(torch.equal(student[name], value.to(student[name].dtype)) for name, value in halves.items())
+
+
+def test_a_teacher_has_no_bundled_start_and_says_whose_it_is():
+    with pytest.raises(ModelError, match="bundled is the start of a student"):
+        make_teacher("test_resnet", 3, weights="bundled")

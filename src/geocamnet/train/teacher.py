@@ -113,7 +113,15 @@ def make_teacher(backbone: str, classes: int, *, weights: str = "none", output_s
         classes: number of classes.
         weights: ``none``, ``imagenet``, or the path of a state dict (torchvision's ResNet names are timm's) or run.
         output_stride: pixels per cell of the class maps.
+
+    Raises:
+        ModelError: as `Teacher`; weights that do not fit, or ``bundled``, which is a student's start.
     """
+    if weights == "bundled":
+        raise ModelError(
+            "--weights bundled is the start of a student (geocamnet distil). A teacher starts from none, imagenet, or a "
+            ".safetensors or .pth state dict."
+        )
     teacher = Teacher(backbone, classes, output_stride=output_stride, pretrained=weights == "imagenet")
     _quieten(teacher.trunk.get_classifier())
     if weights not in ("none", "imagenet"):
