@@ -119,8 +119,8 @@ def make_teacher(backbone: str, classes: int, *, weights: str = "none", output_s
     """
     if weights == "bundled":
         raise ModelError(
-            "--weights bundled is the start of a student (geocamnet distil). A teacher starts from none, imagenet, or a "
-            ".safetensors or .pth state dict."
+            "--weights bundled is the start of a student (geocamnet distil). A teacher starts from none, imagenet, or "
+            "a .safetensors or .pth state dict."
         )
     teacher = Teacher(backbone, classes, output_stride=output_stride, pretrained=weights == "imagenet")
     _quieten(teacher.trunk.get_classifier())
