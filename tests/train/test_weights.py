@@ -232,3 +232,11 @@ def test_a_student_begins_with_the_start_of_its_trunk(tmp_path, monkeypatch):
 def test_a_teacher_has_no_bundled_start_and_says_whose_it_is():
     with pytest.raises(ModelError, match="bundled is the start of a student"):
         make_teacher("test_resnet", 3, weights="bundled")
+
+
+def test_the_default_students_start_comes_with_the_package():
+    start, student = load_file(bundled_start("mobilenetv3_small_075")), make_student(3, weights="bundled")
+    assert sum(one.numel() for one in student.trunk.parameters()) == 573_480
+    own = student.trunk.state_dict()
+    assert {name for name in own if not name.endswith("num_batches_tracked")} == set(start)
+    assert all(torch.isfinite(value).all() and torch.equal(own[name], value.float()) for name, value in start.items())
