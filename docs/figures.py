@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pieces import caveats, missing, number, read, table
+from pieces import MAP_FIGURES, caveats, missing, number, read, table
 from studies import bundled_precision, ceiling_of_labels, parts_of_distillation, refusals_of_strangers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +72,6 @@ SHOWN = (
     *("grey", "edges", "centre", "random"),
 )
 NAME_FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
-MAP_FIGURES = {"miou": "mean IoU", "pixel_ap": "pixel AP", "energy": "energy inside", "pointing": "pointing game"}
 
 
 def figures(root: Path = ROOT, *, every: bool = False) -> str:

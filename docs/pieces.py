@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+MAP_FIGURES = {"miou": "mean IoU", "pixel_ap": "pixel AP", "energy": "energy inside", "pointing": "pointing game"}
+
 
 def read(file: Path) -> dict[str, Any] | None:
     """Return a result, or None where there is none yet."""

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pieces import caveats, missing, number, read, table
+from pieces import MAP_FIGURES, caveats, missing, number, read, table
 
 STARTED, ABLATED = "results/student-start.json", "results/distillation-ablation.json"
 CEILING, REFUSED, BUNDLED = "results/label-ceiling.json", "results/strangers.json", "results/bundled-student.json"
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
-MAPS = {"miou": "mean IoU", "pixel_ap": "pixel AP", "energy": "energy inside", "pointing": "pointing game"}
 JUDGES = {
     "forest": "random forest on texture and grey histograms",
     "linear": "linear classifier on ImageNet features",
@@ -87,7 +86,9 @@ def bundled_precision(root: Path) -> str:
         f"`make bundled`: {result['model']}, {result['parameters']:,} parameters, {result['kilobytes']} kB in 8-bit "
         f"weights; {result['n_test']} held-out photographs of {result['data']}, heatmaps against mosaics of them.",
         "",
-        *table("precision", result["precisions"], {"fp32": "fp32", "int8-weights": "int8-weights"}, NAMES | MAPS),
+        *table(
+            "precision", result["precisions"], {"fp32": "fp32", "int8-weights": "int8-weights"}, NAMES | MAP_FIGURES
+        ),
     ]
     return "\n".join(lines)
 

@@ -13,10 +13,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, pstdev
 from typing import Any
 
-from common import FIGURES, HEAT, ROOT, add, end_well, fit_folds, fold_options, judge_once, read_recipe, settings
+from common import (
+    FIGURES,
+    HEAT,
+    ROOT,
+    add,
+    end_well,
+    fit_folds,
+    fold_options,
+    judge_once,
+    read_recipe,
+    settings,
+    summary,
+)
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.train.predictor import network_predictor
@@ -102,14 +113,6 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
         "teacher": {"architecture": teacher.architecture, "parameters": teacher.parameters},
         "caveats": list(CAVEATS),
         "version": __version__,
-    }
-
-
-def summary(table: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return mean and standard deviation over folds and seeds."""
-    return {
-        who: {key: {"mean": round(mean(values), 4), "spread": round(pstdev(values), 4)} for key, values in row.items()}
-        for who, row in table.items()
     }
 
 

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import Any
 
 from geocamnet import __version__
@@ -113,3 +114,11 @@ def add(table: dict[str, dict[str, list[float]]], who: str, row: dict[str, Any],
     for key in keys:
         if row.get(key) is not None:
             table.setdefault(who, {}).setdefault(key, []).append(round(float(row[key]), 4))
+
+
+def summary(table: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return mean and standard deviation over folds and seeds."""
+    return {
+        who: {key: {"mean": round(mean(values), 4), "spread": round(pstdev(values), 4)} for key, values in row.items()}
+        for who, row in table.items()
+    }

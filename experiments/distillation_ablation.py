@@ -12,13 +12,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
 
 from carbonate_folds import RAW
-from common import FIGURES, ROOT, add, end_well, fit_teacher, fold_options, once, read_recipe, settings
+from common import FIGURES, ROOT, add, end_well, fit_teacher, fold_options, once, read_recipe, settings, summary
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image
@@ -113,7 +113,7 @@ def energy_of(run: Path, data: Path, fold: int) -> float:
 
 
 def result_of(
-    rows: Mapping[str, Mapping[str, list[float]]], judged: Sequence[Mapping[str, Any]], studying: Any, began: float
+    rows: dict[str, dict[str, list[float]]], judged: Sequence[Mapping[str, Any]], studying: Any, began: float
 ) -> dict[str, Any]:
     """Return what the result file holds."""
     return {
@@ -122,10 +122,7 @@ def result_of(
         "epochs": studying.epochs,
         "image_px": studying.image_px,
         "variants": rows,
-        "summary": {
-            name: {key: {"mean": round(mean(v), 4), "spread": round(pstdev(v), 4)} for key, v in row.items()}
-            for name, row in rows.items()
-        },
+        "summary": summary(rows),
         "area_share": 1 / 3,
         "teacher": read_card(ROOT / "out" / "folds" / "runs" / f"teacher-{judged[0]['fold']}").architecture,
         "minutes_this_call": round((time.monotonic() - began) / 60, 1),

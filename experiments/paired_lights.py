@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common import ROOT, end_well
+from common import ROOT, end_well, summary
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image, scaled_size_hw
@@ -116,14 +116,7 @@ def main() -> None:
                 for key in FIGURES:
                     rows[who][key].append(round(figures[key], 4))
                 log.info("%s, %d, %s: %s", name, number, who, {key: round(figures[key], 3) for key in FIGURES})
-        result[name] = {
-            "fields": sum(len(data.test) for data in found),
-            "rows": rows,
-            "summary": {
-                who: {key: {"mean": round(mean(v), 4), "spread": round(pstdev(v), 4)} for key, v in row.items()}
-                for who, row in rows.items()
-            },
-        }
+        result[name] = {"fields": sum(len(data.test) for data in found), "rows": rows, "summary": summary(rows)}
         about = {"epochs": EPOCHS, "image_px": IMAGE_PX, "caveats": list(CAVEATS), "version": __version__}
         minutes = round((time.monotonic() - began) / 60, 1)
         write_json(RESULT, {"data": result, **about, "minutes_this_call": minutes})
