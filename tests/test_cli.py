@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 import geocamnet
-from geocamnet import cli
 from geocamnet.card import ModelCard
-from geocamnet.cli import app, main
+from geocamnet.cli import app, learning, main
 from geocamnet.doctor import Finding
 from geocamnet.errors import DataError
 from geocamnet.images import list_images, read_image, write_image
@@ -500,5 +499,5 @@ def test_classes_of_an_adopted_teacher_are_read_as_people_write_them(tmp_path, m
     monkeypatch.setattr("geocamnet.train.training.adopt", take_over)
     (tmp_path / "classes.txt").write_text("Oolite\n\n  Micritic limestone \n", encoding="utf-8")
     with pytest.raises(DataError):
-        cli.adopt(Path("w.pth"), Path("run"), classes=tmp_path / "classes.txt", data=Path("data"))
+        learning.adopt(Path("w.pth"), Path("run"), classes=tmp_path / "classes.txt", data=Path("data"))
     assert taken["classes"] == ["oolite", "micritic_limestone"]

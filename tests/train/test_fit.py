@@ -396,6 +396,25 @@ def test_a_teacher_that_looks_itself_teaches_on_mosaics_too():
     torch.testing.assert_close(images[:8], batch["image"], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_a_teacher_looks_in_bf16_where_the_processor_has_it_and_teaches_the_same(precision, monkeypatch):
+    recipe = replace(DistilRecipe(backbone="mobilenetv3_small_075"), precision=precision)
+    torch.manual_seed(0)
+    teacher = make_teacher("test_resnet", 3).eval()
+    looked, losses = [], []
+    see = teacher.features
+    monkeypatch.setattr(
+        teacher, "features", lambda images: looked.append(torch.is_autocast_enabled("cpu")) or see(images)
+    )
+    for has_it in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has_it=has_it: has_it)
+        module = fitting(lessons=Lessons(recipe, torch.arange(3), teacher), recipe=recipe)
+        module.training_step(batch_of([True] * 4), 0)
+        losses.append([module.sums[f"train_{part}_loss"][0] for part in ("logit", "map")])
+    assert looked == [False, precision == "auto"]
+    np.testing.assert_allclose(*losses, rtol=0.05)
+
+
 def test_a_teachers_class_is_compared_with_the_students_class_of_that_name():
     recipe = DistilRecipe(label_weight=0.0, map_weight=0.0)
     batch = batch_of([True, True])

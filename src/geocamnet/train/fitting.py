@@ -1,6 +1,7 @@
 """What is fitted: a network, the loss of labels, teacher and mosaics, the judging of an epoch, the optimiser."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,16 @@ class Fitting(pl.LightningModule):
             stride=self.recipe.map_stride, side_px=images.shape[-1],  # type: ignore[attr-defined]
         )  # fmt: skip
 
+    def _autocast_of_teacher(self) -> AbstractContextManager[object]:
+        """Let the teacher look in bf16 on a processor that has it: half the time, and it does not learn.
+
+        The student stays in fp32 there: the gradients of its depthwise convolutions take longer in bf16.
+        """
+        on_cpu = self.device.type == "cpu" and self.recipe.precision == "auto"
+        if on_cpu and torch.cpu._is_avx512_bf16_supported():
+            return torch.autocast("cpu", torch.bfloat16)
+        return nullcontext()
+
     def _teacher_losses(
         self, images: Tensor, stages: list[Tensor], evidence: Evidence, batch: dict[str, Tensor], lessons: Lessons
     ) -> dict[str, Tensor]:
@@ -244,9 +255,10 @@ class Fitting(pl.LightningModule):
         logits, maps = evidence.logits, evidence.class_maps
         if lessons.teacher is not None:
             lessons.teacher.to(self.device).eval()
-            with torch.no_grad():
+            with torch.no_grad(), self._autocast_of_teacher():
                 theirs = self._stages(lessons.teacher, images)
-                teacher = lessons.teacher.evidence(theirs[-1])
+            theirs = [one.float() for one in theirs]
+            teacher = lessons.teacher.evidence(theirs[-1])
             if self.match is not None:
                 parts["feature_loss"] = self.match(stages, theirs)
         else:

@@ -129,7 +129,8 @@ class FitRecipe:
             few that the best is luck.
         fold: train on all folds but one and a half (see `index.use_fold`); None takes the split column.
         augment: what a training photograph may look like.
-        precision: ``bf16`` where there is a GPU, else ``fp32``; or one of them by name.
+        precision: ``bf16`` where there is a GPU, else ``fp32`` (a teacher that is looked at runs in bf16 on a processor
+            that has it); or one of them by name.
         devices: processes that train together on a machine: GPUs, where there are any.
         nodes: machines that train together.
         workers: loading processes per training process; -1 chooses.

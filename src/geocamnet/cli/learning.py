@@ -1,19 +1,14 @@
-"""The command line: the pipeline is its verbs, in order. Heavy imports stay inside the functions."""
+"""The verbs that make a model, in order; they need the train extra. Heavy imports stay inside the functions."""
 
-import inspect
 import logging
-import sys
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter, config
+from cyclopts import Parameter
 
-from geocamnet import __version__
-from geocamnet.console import progress, say_error, set_up_logging, show_card, show_findings, show_metrics
-from geocamnet.errors import DataError, GeocamnetError, missing_extra, unknown_name
+from geocamnet.cli.app import app
+from geocamnet.console import progress, show_metrics
+from geocamnet.errors import DataError
 from geocamnet.train.recipes import (
     CamRecipe,
     DistilRecipe,
@@ -25,67 +20,8 @@ from geocamnet.train.recipes import (
 
 log = logging.getLogger("geocamnet")
 
-app = App(
-    name="geocamnet",
-    help="Name carbonate rocks in thin section, and map where the name comes from.",
-    version=__version__,
-    default_parameter=Parameter(negative=(), consume_multiple=True),
-)
-
 # RAW photographs, DATA prepared data set, RUN run folder, MODEL .onnx file: the same words everywhere.
 Flat = Parameter(name="*")
-
-
-def main(tokens: Sequence[str] | None = None) -> None:
-    """Run the command line; an error the user can mend is one sentence, not a stack trace.
-
-    Args:
-        tokens: the words after ``geocamnet``; None takes them from ``sys.argv``.
-
-    Raises:
-        SystemExit: 2 after an error of the user's, 130 after Ctrl-C.
-    """
-    set_up_logging()
-    try:
-        _call(app.meta, tokens)
-    except CycloptsError as error:
-        command = "".join(f" {name}" for name in error.command_chain or ())
-        say_error(f"{error} See: geocamnet{command} --help")
-        sys.exit(2)
-    except GeocamnetError as error:
-        say_error(str(error))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        say_error("Stopped. What was done is kept; the same command goes on (train and distil: with --resume).")
-        sys.exit(130)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "geocamnet":
-            raise
-        say_error(missing_extra(error.name or "?", "train"))
-        sys.exit(2)
-
-
-def _call(one: App, tokens: Sequence[str] | None) -> None:
-    # Parsed and called apart, so that errors and Ctrl-C reach `main` and not cyclopts' own way of telling them.
-    command, bound, _ = one.parse_args(tokens, exit_on_error=False, print_error=False, verbose=False)
-    command(*bound.args, **bound.kwargs)
-
-
-@app.meta.default
-def _read_recipe(
-    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)], recipe: Path | None = None
-) -> None:
-    """Take the settings of a recipe before those of the command line.
-
-    Args:
-        tokens: the command.
-        recipe: a TOML file with a table per command; the command line overrides it.
-    """
-    app.config = ()
-    if recipe is not None:
-        _check_recipe(recipe)
-        app.config = config.Toml(recipe, must_exist=True, search_parents=False)
-    _call(app, tokens)
 
 
 @app.command(sort_key=1)
@@ -339,141 +275,3 @@ def report(run: Path) -> None:
     from geocamnet.train.report import write_report
 
     log.info("%s: written", write_report(run))
-
-
-@app.command(sort_key=11)
-def run(
-    source: Path,
-    out: Path,
-    *,
-    model: Path | None = None,
-    um_per_px: float | None = None,
-    texture: Annotated[bool, Parameter(negative="--no-texture")] = True,
-    pairs: bool = False,
-    all_attitudes: bool = False,
-    overwrite: bool = False,
-) -> None:
-    """Name and map a photograph or a folder of them.
-
-    Args:
-        source: a photograph, or a folder.
-        out: folder for pictures and predictions.csv.
-        model: model file; the bundled one where none is named.
-        um_per_px: micrometres a pixel, for scale bars.
-        texture: also measure texture and refine the heatmap with it.
-        pairs: take registered photographs whose names differ in the light alone (a_PPL.jpg, a_XPL.jpg) as one.
-        all_attitudes: look at every photograph in its eight attitudes (quarter turns, mirror images) and average the
-            evidence: eight times the work, right a little more often.
-        overwrite: do again what is there.
-    """
-    from geocamnet.runtime.folder import predict_folder
-    from geocamnet.runtime.model import load
-    from geocamnet.runtime.prediction import REFUSALS
-
-    opened = load(model, all_attitudes=all_attitudes)
-    if model is not None:  # of the bundled one `load` says more
-        log.info("model: %s (%s)", opened.card.name, opened.path)
-    with progress("mapping") as on_progress:
-        result = predict_folder(
-            source,
-            out,
-            opened,
-            um_per_px=um_per_px,
-            texture=texture,
-            pairs=pairs,
-            overwrite=overwrite,
-            on_progress=on_progress,
-        )
-    for path, reason in result.skipped[:20]:
-        log.warning("skipped %s: %s", path, reason)
-    refused = {name: result.counts[name] for name in REFUSALS if name in result.counts}
-    counts = {"named": len(result.rows) - sum(refused.values()), **refused, "skipped": len(result.skipped)}
-    told = ", ".join(f"{count} {name}" for name, count in counts.items())
-    log.info("%s: %s: predictions.csv, pictures/", out, told)
-    if pairs:
-        joined = sum(bool(row.joined) for row in result.rows)
-        log.info("%d field(s) of several photographs, %d photograph(s) alone", joined, len(result.rows) - joined)
-
-
-@app.command(sort_key=12)
-def info(model: Path | None = None, *, json: bool = False) -> None:
-    """Show what a model file is: its card.
-
-    Args:
-        model: model file or run folder; the bundled model where none is named.
-        json: the whole card as JSON.
-    """
-    from geocamnet.card import ModelCard
-    from geocamnet.runtime.model import load
-
-    card_file = model / "card.json" if model is not None and model.is_dir() else None
-    if card_file is not None and not card_file.is_file():
-        raise DataError(f"{model}: has no card.json, so it is not a finished run.")
-    card = ModelCard.from_json(card_file.read_text(encoding="utf-8")) if card_file else load(model).card
-    if json:
-        sys.stdout.write(card.to_json() + "\n")
-        return
-    show_card(card)
-
-
-@app.command(sort_key=13)
-def doctor() -> None:
-    """Check the installation; every finding comes with its fix."""
-    from geocamnet.doctor import examine
-
-    findings = examine()
-    show_findings(findings)
-    if any(not one.ok for one in findings):
-        sys.exit(1)
-
-
-@app.command(sort_key=14)
-def demo(out: Path = Path("out/demo"), *, overwrite: bool = False) -> None:
-    """Run the whole pipeline on drawn thin sections, from teacher to pictures.
-
-    Args:
-        out: folder for everything the demo makes.
-        overwrite: start again where there is a demo.
-    """
-    from geocamnet.train.demo import demo as tell
-
-    tell(out, overwrite=overwrite)
-
-
-def _check_recipe(file: Path) -> None:
-    """Check every table and key of a recipe, those of other commands too: a typing error should not wait for them."""
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror}). --recipe names a TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: is not TOML ({error}).") from error
-    commands = [name for name in app if not name.startswith("-")]
-    for table, values in tables.items():
-        if table not in commands or not isinstance(values, dict):
-            raise DataError(f"{file}: {unknown_name('table', table, commands)}")
-        command = app[table].default_command
-        assert command is not None
-        known: dict[str, Any] = {}
-        for one in inspect.signature(command).parameters.values():
-            known |= _choices(one.default) if is_dataclass(one.default) else {one.name: one.default}
-        _check_keys(values, known, where=f"{file}, [{table}]")
-
-
-def _check_keys(values: Mapping[str, Any], known: Mapping[str, Any], *, where: str) -> None:
-    for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise DataError(f"{where}: {unknown_name('key', key, known)}")
-        if is_dataclass(known[name]):
-            if not isinstance(value, dict):
-                raise DataError(f"{where}: {key} is a table, [...{key}]; received {value!r}.")
-            _check_keys(value, _choices(known[name]), where=f"{where}, {key}")
-
-
-def _choices(recipe: Any) -> dict[str, Any]:
-    return {one.name: getattr(recipe, one.name) for one in fields(recipe)}
-
-
-if __name__ == "__main__":
-    main()
