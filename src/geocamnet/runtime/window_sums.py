@@ -71,13 +71,15 @@ class Workspace:
 
     def __init__(self) -> None:
         self._free: dict[np.dtype[Any], list[_Array]] = {}
+        self._size = 0  # of the largest array so far; all new ones are that large, and so fit whatever comes
 
     def take(self, dtype: np.dtype[Any], size: int) -> _Array:
         """Return an array (size,) of any content."""
         free = self._free.get(dtype)
         whole = free.pop() if free else None
         if whole is None or whole.size < size:
-            whole = np.empty(size, dtype)
+            self._size = max(self._size, size)
+            whole = np.empty(self._size, dtype)
         return whole[:size]
 
     def give(self, *arrays: _Array) -> None:
