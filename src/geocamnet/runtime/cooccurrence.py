@@ -63,7 +63,8 @@ class _Windows:
     Attributes:
         most: pairs in a whole window.
         down, across: (rows,) and (stride,) int64; a window holds n = down * across pairs, none beyond the image.
-        whole: the rows and columns of the windows that hold ``most``; ``clipped`` those of all others.
+        inverse: (rows,) and (stride,) float32, whose product is 1 / n, or 0 where n is 0.
+        whole: the rows and columns of the windows that hold ``most``.
     """
 
     def __init__(self, work: Workspace, strip: Strip, reach: tuple[int, int]) -> None:
@@ -82,10 +83,20 @@ class _Windows:
         (top, bottom), (left, right) = rows[2], columns[2]
         everywhere, between = slice(None, strip.image_hw[1]), slice(top, bottom)
         self.whole = between, slice(left, right)
-        self.clipped = [
+        self._clipped = [
             (slice(0, top), everywhere), (slice(bottom, None), everywhere),
             (between, slice(0, left)), (between, slice(right, strip.image_hw[1])),
         ]  # fmt: skip
+        self._shares: dict[tuple[float, int], list[tuple[slice, slice, _Floats]]] = {}
+
+    def shares(self, factor: float, power: int) -> list[tuple[slice, slice, _Floats]]:
+        """Return rows, columns and factor / n^power, or 0 where n is 0, of the windows that hold less than ``most``."""
+        if (factor, power) not in self._shares:
+            down, across = (np.where(one > 0, one**power, 0).astype(np.float32) for one in self.inverse)
+            down *= np.float32(factor)
+            every = [(rows, columns, np.multiply.outer(down[rows], across[columns])) for rows, columns in self._clipped]
+            self._shares[factor, power] = [one for one in every if one[2].size]
+        return self._shares[factor, power]
 
     def pairs(self, offset: tuple[int, int]) -> _Pair:
         """Return the levels of the first and of the second pixel of every pair, (N,) each."""
@@ -170,11 +181,8 @@ class _Mean:
         weight = factor / windows.most**power / (1 - sum(factor / one**power for one in self._later))
         if (inner := total[windows.whole]).size:
             cv2.accumulateWeighted(values[windows.whole], inner, weight)
-        down, across = (np.where(one > 0, one**power, 0) for one in windows.inverse)
-        for rows, columns in windows.clipped:
-            if (edge := total[rows, columns]).size:
-                beside = down[rows] if rows != windows.whole[0] else down[rows][:1]  # all equal
-                edge += values[rows, columns] * (beside[:, None] * (across[columns] * np.float32(factor)))
+        for rows, columns, share in windows.shares(factor, power):
+            cv2.accumulateProduct(values[rows, columns].astype(np.float32, copy=False), share, total[rows, columns])
         if taken is not None:
             work.give(taken)
 
