@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -5,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geocamnet.errors import DataError
-from geocamnet.runtime.texture import FEATURES, pair_offset, quantise, texture_maps
+from geocamnet.runtime import window_sums
+from geocamnet.runtime.texture import ANGLES_DEG, FEATURES, pair_offset, quantise, texture_maps, window_px_of
 from oracles import glcm_features, window_around
 
 
@@ -16,6 +19,19 @@ def photograph(height, width, seed=0):
     grey = grey.reshape(height, width)
     grey[:, : width // 3] = 77
     return grey
+
+
+def structured(height, width, kind):
+    """Patterns with few pairs of levels, with all, with jumps from end to end, and with long gradients."""
+    rows, columns = np.indices((height, width))
+    return {
+        "checkerboard": (rows + columns) % 2 * 255,
+        "stripes": columns // 2 % 2 * 255,
+        "gradient": (rows * 5 + columns * 3) % 256,
+        "rings": 127 + 127 * np.cos(np.hypot(rows - height / 2, columns - width / 2)),
+        "noise": np.random.default_rng(5).integers(0, 256, (height, width)),
+        "even": np.full((height, width), 200),
+    }[kind].astype(np.uint8)
 
 
 def assert_equals_scikit_image(image, *, levels, window_px, angles_deg=(0, 45, 90, 135), distance_px=1, places=8):
@@ -36,6 +52,25 @@ def assert_equals_scikit_image(image, *, levels, window_px, angles_deg=(0, 45, 9
 @pytest.mark.parametrize(("levels", "window_px"), [(2, 3), (8, 5), (16, 15), (17, 15), (64, 17), (256, 7)])
 def test_every_feature_equals_scikit_image_at_sampled_and_clipped_windows(levels, window_px):
     assert_equals_scikit_image(photograph(40, 53), levels=levels, window_px=window_px)
+
+
+@pytest.mark.parametrize("kind", ["checkerboard", "stripes", "gradient", "rings", "noise", "even"])
+@pytest.mark.parametrize(("levels", "window_px", "distance_px"), [(8, 5, 1), (16, 15, 2), (32, 9, 3)])
+def test_structured_images_equal_scikit_image(kind, levels, window_px, distance_px):
+    assert_equals_scikit_image(
+        structured(37, 29, kind), levels=levels, window_px=window_px, distance_px=distance_px, places=4
+    )
+
+
+@pytest.mark.parametrize("angle", ANGLES_DEG)
+def test_every_direction_alone_equals_scikit_image(angle):
+    assert_equals_scikit_image(photograph(31, 44, seed=4), levels=8, window_px=7, angles_deg=(angle,))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 40), (40, 1), (1, 1), (2, 3), (1, 4), (4, 1), (2, 2), (5, 60)])
+@pytest.mark.parametrize("window_px", [3, 5, 31])
+def test_images_a_pixel_wide_or_smaller_than_the_window_equal_scikit_image(height, width, window_px):
+    assert_equals_scikit_image(photograph(height, width, seed=2), levels=8, window_px=window_px)
 
 
 @settings(max_examples=40, deadline=None)
@@ -72,6 +107,84 @@ def test_a_photograph_measured_in_several_strips_has_no_seams():
     part = texture_maps(image[100:260], levels=8, window_px=9)
     for name in FEATURES:
         np.testing.assert_allclose(whole[name][104:256], part[name][4:156], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("strip_px", "windows_per_strip"), [(60, 0), (200, 0), (1000, 0), (1, 1), (2000, 1)])
+@pytest.mark.parametrize(("window_px", "levels"), [(5, 8), (15, 16), (9, 40)])
+def test_maps_do_not_depend_on_how_the_image_is_cut_into_strips(
+    monkeypatch, strip_px, windows_per_strip, window_px, levels
+):
+    image = photograph(83, 37, seed=6)  # no strip divides a prime height
+    whole = texture_maps(image, window_px=window_px, levels=levels)
+    monkeypatch.setattr(window_sums, "_STRIP_PX", strip_px)
+    monkeypatch.setattr(window_sums, "_WINDOWS_PER_STRIP", windows_per_strip)
+    assert len(list(window_sums.strips(image, window_px))) > 1
+    cut = texture_maps(image, window_px=window_px, levels=levels)
+    for name in FEATURES:
+        np.testing.assert_allclose(cut[name], whole[name], rtol=2e-6, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_feature_asked_for_alone_is_the_same_as_among_all(name):
+    image = photograph(45, 52, seed=8)
+    among_all = texture_maps(image, window_px=7, levels=16)[name]
+    alone = texture_maps(image, features=(name,), window_px=7, levels=16)[name]
+    np.testing.assert_allclose(alone, among_all, rtol=1e-6, atol=1e-6)
+
+
+def test_one_call_does_not_change_what_another_returned():
+    images = [photograph(60, 70, seed) for seed in range(3)]
+    maps = [texture_maps(image, window_px=5, levels=8) for image in images]
+    kept = [{name: values.copy() for name, values in one.items()} for one in maps]
+    texture_maps(photograph(33, 90, 9), window_px=9, levels=64)
+    for one, copies, image in zip(maps, kept, images, strict=True):
+        again = texture_maps(image, window_px=5, levels=8)
+        for name in FEATURES:
+            np.testing.assert_array_equal(one[name], copies[name])
+            np.testing.assert_array_equal(one[name], again[name])
+
+
+def test_threads_do_not_disturb_each_other():
+    images = [photograph(120, 110, seed) for seed in range(8)]
+    expected = [texture_maps(image, window_px=7, levels=16) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: texture_maps(image, window_px=7, levels=16), images))
+    for one, other in zip(found, expected, strict=True):
+        for name in FEATURES:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_the_photograph_is_left_as_it_was_even_if_it_is_part_of_a_larger_one():
+    large = photograph(60, 80, seed=1)
+    before, part = large.copy(), large[5:50:2, 7:70]
+    found = texture_maps(part, window_px=5, levels=8)
+    expected = texture_maps(part.copy(), window_px=5, levels=8)
+    np.testing.assert_array_equal(large, before)
+    for name in FEATURES:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_every_value_is_in_its_stated_range():
+    levels = 16
+    highest = {
+        "contrast": (levels - 1) ** 2, "dissimilarity": levels - 1, "homogeneity": 1, "mean": levels - 1,
+        "variance": (levels - 1) ** 2 / 4, "correlation": 1, "energy": 1, "entropy": 2 * np.log(levels),
+    }  # fmt: skip
+    for kind in ("checkerboard", "stripes", "gradient", "rings", "noise", "even"):
+        for name, values in texture_maps(structured(40, 33, kind), window_px=9, levels=levels).items():
+            lowest = -1 if name == "correlation" else 0
+            assert values.dtype == np.float32, name
+            assert values.min() >= lowest - 1e-6, (kind, name)
+            assert values.max() <= highest[name] * (1 + 1e-6), (kind, name)
+
+
+def test_counts_beyond_16_bits_still_equal_scikit_image():
+    image = structured(262, 262, "noise")
+    window_px, levels = 523, 3
+    maps = texture_maps(image, window_px=window_px, levels=levels, angles_deg=(0,))
+    expected = glcm_features(quantise(image, levels=levels, low=0, high=255), levels=levels, angles_deg=(0,))
+    for name in FEATURES:  # the window holds the whole image from everywhere
+        np.testing.assert_allclose(maps[name], expected[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_a_large_window_with_many_levels_does_not_overflow():
@@ -137,6 +250,43 @@ def test_quantisation_is_the_stated_formula_with_a_fixed_range():
     expected = [min(max(int((g - 20) * 8 // (180 - 20)), 0), 7) for g in range(256)]
     assert quantise(values, levels=8, low=20, high=180)[0].tolist() == expected
     np.testing.assert_array_equal(quantise(values, levels=256, low=0, high=255), values)
+
+
+def test_a_window_in_micrometres_becomes_the_nearest_odd_number_of_pixels():
+    for window_um, um_per_px, window_px in [
+        (30, 2, 15),
+        (31, 2, 15),
+        (32, 2, 17),
+        (28.1, 2, 15),
+        (4, 2, 3),
+        (5, 0.1, 51),
+    ]:
+        assert window_px_of(window_um, um_per_px) == window_px, (window_um, um_per_px)
+
+
+@settings(deadline=None)
+@given(st.floats(0.05, 20), st.floats(2, 300))
+def test_a_window_in_micrometres_is_odd_and_at_most_a_pixel_off(um_per_px, pixels):
+    window_px = window_px_of(pixels * um_per_px, um_per_px) if pixels > 2.001 else 3
+    assert window_px % 2 == 1
+    assert window_px >= 3
+    assert abs(window_px - pixels) <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("window_um", "um_per_px", "said"),
+    [
+        (3, 2, "1.5 px wide at 2 um per px.*Ask for 6 um"),
+        (0, 2, "window_um must be finite and above 0; received 0"),
+        (-5, 2, "received -5"),
+        (float("nan"), 2, "window_um"),
+        (30, 0, "um_per_px must be finite and above 0; received 0"),
+        (30, float("inf"), "received inf"),
+    ],
+)
+def test_a_window_in_micrometres_that_cannot_be_is_refused(window_um, um_per_px, said):
+    with pytest.raises(DataError, match=said):
+        window_px_of(window_um, um_per_px)
 
 
 def test_offsets_are_scikit_image_s():
