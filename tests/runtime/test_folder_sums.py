@@ -260,7 +260,7 @@ def test_the_page_says_what_the_tables_say(source, tmp_path, student):
     assert f"<b>{float(first['oolite_percent']):.1f} %</b>" in page
     assert f"{float(first['oolite_low_percent']):.1f} to {float(first['oolite_high_percent']):.1f} %" in page
     assert "Intervals from 5 fields." in page
-    assert "Intervals from none: 2 thin sections. 5 at least" in page
+    assert "No intervals: there are 2 thin sections, and 5 at least are needed." in page
     assert "A subfolder is a thin section" in page
 
 

@@ -227,15 +227,16 @@ def test_a_class_map_on_a_photograph_leaves_the_rest_untouched():
 
 def test_a_class_map_has_pores_outlined_and_a_scale_bar():
     image = photograph(320, 400)
-    mask, pores = np.zeros((320, 400), np.uint8), np.zeros((320, 400), bool)
+    mask, pores = np.ones((320, 400), np.uint8), np.zeros((320, 400), bool)
     pores[100:200, 100:200] = True
     picture = class_map_picture(mask, CARD, image=image, pores=pores)
-    yellow = (picture[:320, :400] == (255, 225, 0)).all(axis=2)
-    assert yellow[100, 100:200].all()
-    assert not yellow[120:180, 120:180].any()
-    assert (picture[320:] == (255, 225, 0)).all(axis=2).any()  # in the legend
+    black = (picture[:320, :400] == 0).all(axis=2)
+    assert black[100, 100:200].all()
+    np.testing.assert_array_equal(picture[101:199, 101:199], image[101:199, 101:199])  # not painted
+    assert (picture[320:] == 0).all(axis=2).any()  # in the legend
+    without = class_map_picture(mask, CARD, image=image)
     with_bar = class_map_picture(mask, CARD, image=image, um_per_px=2.0)
-    assert not np.array_equal(with_bar[220:320, 300:400], image[220:320, 300:400])
+    assert not np.array_equal(with_bar[220:320, 300:400], without[220:320, 300:400])
 
 
 def test_a_class_map_is_as_large_as_asked_for():

@@ -15,7 +15,7 @@ from geocamnet.runtime.areas import NO_CLASS, THRESHOLD
 from geocamnet.runtime.out_folder import AREAS, PAGE, SKIPPED, TABLE
 from geocamnet.runtime.porosity import DyeColour
 from geocamnet.runtime.series import LEAST_UNITS, Section, Share
-from geocamnet.runtime.series_tables import CLASSES, SECTIONS, count_units, intervals_from
+from geocamnet.runtime.series_tables import CLASSES, SECTIONS, count_units
 
 MOST_PICTURE_BYTES = 6_000_000  # of pictures in the page; a third more once written as text
 MOST_DETAILED = 200  # sections told class by class; the tables hold all
@@ -138,8 +138,12 @@ def _class_table(page: Page, section: Section) -> str:
             cells += [f"{counted.counts[label]} = {counted.percent[label]:.1f} %", between]
         lines.append(_row(f"{_patch(colour)}{escape(title)}", cells))
     absent = sum(not (section.shares[name].px or section.percent_of_all[name]) for name in page.card.class_names)
-    foot = f"<p class=note>Intervals from {escape(intervals_from(section))}."
-    foot += f" {LEAST_UNITS} at least are needed for an interval." if intervals_from(section).startswith("none") else ""
+    units = count_units(section.units, section.unit)
+    foot = "<p class=note>"
+    if any(share.low_percent is not None for share in section.shares.values()):
+        foot += f"Intervals from {units}."
+    else:
+        foot += f"No intervals: there are {units}, and {LEAST_UNITS} at least are needed."
     foot += f" {absent} more class(es) of the model cover nothing." if absent else ""
     return _table(head, lines) + foot + "</p>"
 
@@ -261,7 +265,7 @@ def _method(page: Page) -> Iterator[str]:
             "10.1306/212F85DF-2B24-11D7-8648000102C1865D) and Grove and Jerram (2011, DOI "
             "10.1016/j.cageo.2011.03.002). Over all photographs that can show dye, named or not. It misses pores "
             "without dye and pores finer than two pixels, and takes blue-stained ferroan carbonate, blue minerals and "
-            "a blue white balance for pores: look at the yellow outlines. No dye visible is not a porosity of 0."
+            "a blue white balance for pores: look at the black outlines. No dye visible is not a porosity of 0."
         )
     files = ", ".join(f'<a href="{name}">{name}</a>' for name in (TABLE, AREAS, SECTIONS, CLASSES))
     yield f"All figures: {files}; class masks: masks/ with masks.json."

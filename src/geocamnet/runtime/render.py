@@ -22,7 +22,7 @@ CAPTIONS = ("Original", "CAM heatmap", "CAM + texture")
 _INK_RGB = (35, 35, 35)
 _PAPER_RGB = (255, 255, 255)
 _NO_CLASS_RGB = (225, 225, 225)
-_PORE_RGB = (255, 225, 0)  # the complement of blue: seen on dye as on rock
+_PORE_RGB = (0, 0, 0)  # no class is black, and dye, rock and paint are all lighter
 # Pillow's own font has hardly more than ASCII. These come with Linux, Windows or macOS, the last seven with
 # Chinese; Pillow finds them by name.
 _SYSTEM_FONTS = (
@@ -209,7 +209,7 @@ def class_map_picture(
         image: RGB uint8 (H, W, 3) to paint on; None paints on light grey.
         opacity: of the paint on a photograph, 0 to 1.
         um_per_px: scale of the photograph as given; None leaves the scale bar out.
-        pores: bool (H, W), outlined in yellow and named in the legend; None leaves them out.
+        pores: bool (H, W), left unpainted, outlined in black and named in the legend; None leaves them out.
         long_side_px: of the painted part; None takes the mask's own, but 320 to 1600.
 
     Returns:
@@ -232,12 +232,14 @@ def class_map_picture(
         raise DataError(f"opacity must be 0 to 1; received {opacity}.")
     percent = 100 * np.bincount(mask.ravel(), minlength=len(card.classes) + 1) / mask.size
     size_wh = _panel_wh(mask, long_side_px)
+    if pores is not None:
+        pores_percent, pores = 100 * pores.mean(), _shrunk(pores, size_wh)
     small = cv2.resize(mask, size_wh, interpolation=cv2.INTER_NEAREST)
     painted = np.array([_NO_CLASS_RGB, *(one.colour_rgb for one in card.classes)], np.uint8)[small]
     if image is not None:
         below = _scaled(image, size_wh)
         mixed = np.rint(below + np.float32(opacity) * (painted.astype(np.float32) - below)).astype(np.uint8)
-        painted = np.where(small[..., None] > 0, mixed, below)
+        painted = np.where((small > 0 if pores is None else (small > 0) & ~pores)[..., None], mixed, below)
     entries = [
         (f"{one.title}  {share:.1f} %", one.colour_rgb)
         for one, share in sorted(zip(card.classes, percent[1:], strict=True), key=lambda pair: -pair[1])
@@ -246,19 +248,17 @@ def class_map_picture(
     none = "no class" if image is None else "no class (photograph)"
     entries.append((f"{none}  {percent[0]:.1f} %", _NO_CLASS_RGB))
     if pores is not None:
-        _outline(painted, pores)
-        entries.append((f"pores (blue dye)  {100 * pores.mean():.1f} %", _PORE_RGB))
+        outlines, _ = cv2.findContours(pores.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(painted, outlines, -1, _PORE_RGB, 1)
+        entries.append((f"pores (blue dye), outlined  {pores_percent:.1f} %", _PORE_RGB))
     if um_per_px is not None:
         painted = draw_scale_bar(painted, um_per_px * mask.shape[1] / size_wh[0])
     font_px = min(max(14, max(size_wh) // 25), 40)  # read on a phone, where the picture is small
     return _stacked([painted, legend(entries, font_px=font_px)], gap=font_px, as_column=size_wh[0] >= size_wh[1])
 
 
-def _outline(picture: RgbImage, pores: NDArray[np.bool_]) -> None:
-    """Draw the outlines of pores into a picture, which may be smaller; one that shrinks away leaves no line."""
-    small = cv2.resize(pores.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    outlines, _ = cv2.findContours(small, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, outlines, -1, _PORE_RGB, 1)
+def _shrunk(pores: NDArray[np.bool_], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    return cv2.resize(pores.astype(np.uint8), size_wh, interpolation=cv2.INTER_NEAREST) > 0
 
 
 def _check_image(image: RgbImage) -> None:
