@@ -241,14 +241,15 @@ def _method(page: Page) -> Iterator[str]:
         "the model: see its figures (geocamnet info) or measure it on masks of your own (geocamnet evaluate)."
     )
     yield (
-        "Photographs the model refuses to name "
-        + ("are counted, as --count-refused asks." if page.count_refused else "are not counted: heat there is no")
-        + ("" if page.count_refused else " evidence. The column “All photographs” shows what counting them would do.")
+        "Photographs the model refuses to name are counted, as --count-refused asks."
+        if page.count_refused
+        else "Photographs the model refuses to name are not counted: heat in them is no evidence. The column “All "
+        "photographs” shows what counting them would do."
     )
     yield (
         "Areas are sums of pixels over all photographs counted, which must have one scale: a larger photograph counts "
-        "for more. Intervals draw whole thin sections with "
-        "replacement in a series of several, whole fields within one (cluster bootstrap: Efron and Tibshirani 1993; "
+        "for more. Intervals draw whole thin sections with replacement in a series of several, whole fields within one "
+        "(cluster bootstrap: Efron and Tibshirani 1993; "
         "expanded percentiles: Hesterberg 2015, DOI 10.1080/00031305.2015.1089789), because pixels of one field show "
         "the same grains. They say how much the average would change with other fields or sections of the same kind; "
         "they do not know whether the model is right, nor whether the fields were chosen at random."
@@ -263,9 +264,10 @@ def _method(page: Page) -> Iterator[str]:
             f"Porosity: pixels of the colour of blue-dyed epoxy (CIE L*a*b*: hue {dye.hue_low:g} to {dye.hue_high:g} "
             f"degrees, chroma at least {dye.chroma:g}, L* at least {dye.lightness:g}), after Ehrlich et al. (1984, DOI "
             "10.1306/212F85DF-2B24-11D7-8648000102C1865D) and Grove and Jerram (2011, DOI "
-            "10.1016/j.cageo.2011.03.002). Over all photographs that can show dye, named or not. It misses pores "
-            "without dye and pores finer than two pixels, and takes blue-stained ferroan carbonate, blue minerals and "
-            "a blue white balance for pores: look at the black outlines. No dye visible is not a porosity of 0."
+            "10.1016/j.cageo.2011.03.002). Over all photographs that can show dye, named or not; classes and pores "
+            "overlap. It misses pores without dye and pores finer than two pixels, and takes blue-stained ferroan "
+            "carbonate, blue minerals and a blue white balance for pores: look at the black outlines. No dye visible "
+            "is not a porosity of 0."
         )
     files = ", ".join(f'<a href="{name}">{name}</a>' for name in (TABLE, AREAS, SECTIONS, CLASSES))
     yield f"All figures: {files}; class masks: masks/ with masks.json."
