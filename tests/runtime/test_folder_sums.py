@@ -205,6 +205,15 @@ def test_porosity_is_measured_on_the_photograph_shown(tmp_path, student):
     assert row["porosity_percent"] == "25"
 
 
+@pytest.mark.parametrize("one", [True, False])
+def test_a_source_called_for_its_light_tells_the_light(tmp_path, student, one):
+    image = np.full((60, 100, 3), (70, 130, 200), np.uint8)
+    write_image(tmp_path / "XPL" / "1.png", image)
+    predict_folder(tmp_path / "XPL" / "1.png" if one else tmp_path / "XPL", tmp_path / "o", student, porosity="blue")
+    (row,) = rows(tmp_path / "o", "areas.csv")
+    assert row["dye"] == "not measured: not plane-polarised light"
+
+
 def test_a_large_photograph_has_a_mask_of_a_size_to_be_handled(tmp_path, student, paint):
     write_image(tmp_path / "in" / "a.png", paint((500, 3000), "oolite", "vug"))
     predict_folder(tmp_path / "in", tmp_path / "out", student)

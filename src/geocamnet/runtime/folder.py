@@ -76,6 +76,11 @@ class _How:
     um_per_px: float | None
     texture: bool
     porosity: bool
+    folder: str
+
+    def light(self, image: str) -> str:
+        """Return the light that a path tells, or else the folder's own name: a source may be called XPL."""
+        return light_of_path(image) or light_of_path(f"{self.folder}/_")
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ def predict_folder(
     rows, areas = _take_up(out, settings, fields, overwrite, summing)
     done = {row.image for row in rows}
     skipped: list[tuple[Path, str]] = []
-    how = _How(model, um_per_px, texture, porosity is not None)
+    how = _How(model, um_per_px, texture, summing.porosity, summing.folder)
     write_summary(out, settings, summing.settings, rows, skipped, finished=False, version=__version__)
     with (
         append_to_table(out / TABLE) as table,
@@ -264,7 +269,7 @@ def _predict_one(field: _Field, how: _How) -> tuple[FolderRow, PhotographArea, d
         title = f"{prediction.words}{together}"
         panels = side_by_side(image, heatmap, enhanced, title=title, um_per_px=how.um_per_px)
     mask = class_mask(prediction)
-    dye, pores = measure_dye(image, light=light_of_path(field.names[0])) if how.porosity else (None, None)
+    dye, pores = measure_dye(image, light=how.light(field.names[0])) if how.porosity else (None, None)
     area = PhotographArea(
         image=field.names[0],
         class_px=tuple(np.bincount(mask.ravel(), minlength=len(card.classes) + 1)[1:].tolist()),
