@@ -271,6 +271,9 @@ def test_the_page_says_what_the_tables_say(source, tmp_path, student):
     assert "Intervals from 5 fields." in page
     assert "No intervals: there are 2 thin sections, and 5 at least are needed." in page
     assert "A subfolder is a thin section" in page
+    assert page.count("<th>All photographs</th>") == 1  # of the series, where one is refused and not counted
+    whole = next(row for row in rows(out, "classes.csv") if row["section"] == "(all)" and row["class"] == "oolite")
+    assert f"<td>{float(whole['percent_refused_included']):.1f} %</td>" in page
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows allows no such names")
