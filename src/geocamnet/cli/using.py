@@ -44,7 +44,7 @@ def run(
             evidence: eight times the work, right a little more often.
         porosity: blue measures the pores filled with blue-dyed epoxy.
         section_regex: a regular expression, searched for in the path below the source, whose first group (or the group
-            named section) is the thin section, such as '_(S\d+)_'. Without it subfolders are thin sections, and
+            named section) is the thin section, such as '(S\d+)'. Without it subfolders are thin sections, and
             photographs beside each other are one where their names differ in the last number and the light alone.
         count_refused: sum the areas of photographs that the model refuses to name as well.
         points: wanted of the virtual point count of a thin section; 300 to 500 are usual.
