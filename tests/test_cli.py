@@ -149,7 +149,8 @@ def test_each_step_leaves_behind_what_the_readme_promises(here):
                     "report.html", "checkpoints/best.safetensors"],
         "alone": ["card.json", "checkpoints/best.safetensors"],
         "adopted": ["recipe.toml", "card.json", "checkpoints/best.safetensors"],
-        "out": ["predictions.csv", "skipped.csv", "summary.json", "pictures"],
+        "out": ["predictions.csv", "skipped.csv", "summary.json", "pictures", "masks", "masks.json",
+                "areas.csv", "sections.csv", "classes.csv", "areas.html"],
         ".": ["student.onnx", "teacher.pth"],
     }  # fmt: skip
     for folder, names in promised.items():
@@ -187,8 +188,10 @@ def test_every_photograph_gets_a_row_and_a_picture(here):
     with (here / "out" / "predictions.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 15
-    pictures = list_images(here / "out" / "pictures")
+    pictures = sorted((here / "out" / "pictures").rglob("*_heatmap.jpg"))
     assert len(pictures) == 15
+    assert len(list_images(here / "out" / "pictures")) == 2 * 15
+    assert len(list_images(here / "out" / "masks")) == 15
     width, height = read_image(pictures[0]).shape[1::-1]
     assert width > 2 * height
     for row in rows:
@@ -266,7 +269,8 @@ def test_the_base_install_runs_a_model_and_shows_it(base_install, student_file, 
     done = base_install("run", tmp_path / "photos", tmp_path / "out", "--model", student_file)
     assert done.returncode == 0, done.stderr
     assert "2 named, 1 not sure, 0 skipped" in done.stderr.splitlines()[-1]
-    assert len(list_images(tmp_path / "out" / "pictures")) == 3
+    assert len(list((tmp_path / "out" / "pictures").glob("*_heatmap.jpg"))) == 3
+    assert (tmp_path / "out" / "areas.html").is_file()
     done = base_install("info", student_file)
     assert done.returncode == 0, done.stderr
     assert "three colour filters" in done.stdout
@@ -464,6 +468,21 @@ def test_fields_in_both_lights_and_photographs_alone_are_counted(caplog, tmp_pat
         main(["run", str(tmp_path / "photos"), str(tmp_path / "out"), "--model", str(student_file), "--pairs"])
     assert "2 named, 0 skipped" in caplog.text
     assert "1 field(s) of several photographs, 1 photograph(s) alone" in caplog.text
+
+
+def test_sections_and_porosity_are_measured_as_asked_for(caplog, capsys, tmp_path, student_file, paint):
+    for name in ("x_S1_a", "x_S1_b", "x_S2_a"):
+        write_image(tmp_path / "photos" / f"{name}.png", paint((40, 60), "oolite", "vug"))
+    call = ["run", str(tmp_path / "photos"), str(tmp_path / "out"), "--model", str(student_file), "--porosity", "blue"]
+    with caplog.at_level("INFO", logger="geocamnet"):
+        main([*call, "--section-regex", r"_(S\d)_", "--points", "300", "--seed", "2", "--count-refused"])
+    assert "2 thin section(s): areas.html, areas.csv, sections.csv, classes.csv" in caplog.text
+    with (tmp_path / "out" / "sections.csv").open(encoding="utf-8-sig", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["section"] for row in rows] == ["S1", "S2", "(all)"]
+    assert float(rows[0]["porosity_percent"]) == pytest.approx(50, abs=3)  # vugs are painted blue
+    assert "matches none" in error_of(capsys, *call, "--section-regex", "(nowhere)")
+    error_of(capsys, *call[:-1], "red")
 
 
 def test_all_attitudes_is_told_and_is_not_mixed_with_one(caplog, capsys, tmp_path, student_file, paint):

@@ -14,9 +14,11 @@ from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image, write_image
 from geocamnet.runtime import folder as folder_file
 from geocamnet.runtime.familiar import statistics
-from geocamnet.runtime.folder import COLUMNS, picture_path, predict_folder
+from geocamnet.runtime.folder import predict_folder
+from geocamnet.runtime.folder_row import COLUMNS
 from geocamnet.runtime.measure import area_percent, texture_entropy
 from geocamnet.runtime.model import load
+from geocamnet.runtime.out_folder import picture_path
 from geocamnet.runtime.pairs import combine
 from geocamnet.runtime.render import MAX_PANEL_PX
 
@@ -50,6 +52,7 @@ def files(out):
     return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
 
 
+STEMS = ("a_jpg", "a_png", "well 1/a_png", "葡萄/缝合线_png")
 NAMES = {"a.jpg", "a.png", "well 1/a.png", "葡萄/缝合线.png"}
 
 
@@ -60,10 +63,10 @@ def test_every_photograph_has_a_row_and_a_picture_of_its_own(source, tmp_path, s
         "predictions.csv",
         "skipped.csv",
         "summary.json",
-        "pictures/a_jpg_heatmap.jpg",
-        "pictures/a_png_heatmap.jpg",
-        "pictures/well 1/a_png_heatmap.jpg",
-        "pictures/葡萄/缝合线_png_heatmap.jpg",
+        *("areas.csv", "sections.csv", "classes.csv", "areas.html", "masks.json"),
+        *(f"pictures/{stem}_heatmap.jpg" for stem in STEMS),
+        *(f"pictures/{stem}_areas.jpg" for stem in STEMS),
+        *(f"masks/{stem}_classes.png" for stem in STEMS),
     }
     labels = {name: row["label"] for name, row in table(out).items()}
     assert labels == {"a.png": "oolite", "a.jpg": "foam", "well 1/a.png": "vug", "葡萄/缝合线.png": "not sure"}
@@ -282,16 +285,22 @@ def test_a_row_torn_by_a_crash_is_done_again(source, tmp_path, student, cut):
 def test_a_row_whose_picture_is_gone_is_done_again(source, tmp_path, student):
     out = tmp_path / "out"
     predict_folder(source, out, student)
-    (out / "pictures" / "a_png_heatmap.jpg").unlink()
-    again = Counting(student)
-    predict_folder(source, out, again)
-    assert again.calls == 1
-    assert set(table(out)) == NAMES
-    assert (out / "pictures" / "a_png_heatmap.jpg").is_file()
+    for name in ("pictures/a_png_heatmap.jpg", "pictures/a_png_areas.jpg", "masks/a_png_classes.png"):
+        (out / name).unlink()
+        again = Counting(student)
+        predict_folder(source, out, again)
+        assert again.calls == 1, name
+        assert set(table(out)) == NAMES
+        assert (out / name).is_file()
 
 
 @pytest.mark.parametrize(
-    ("options", "named"), [({"um_per_px": 2.0}, "um_per_px = None"), ({"texture": False}, "texture = True")]
+    ("options", "named"),
+    [
+        ({"um_per_px": 2.0}, "um_per_px = None"),
+        ({"texture": False}, "texture = True"),
+        ({"porosity": "blue"}, "porosity = None"),
+    ],
 )
 def test_other_options_are_not_mixed_in(source, tmp_path, student, options, named):
     out = tmp_path / "out"
@@ -320,7 +329,7 @@ def test_overwrite_begins_anew(source, tmp_path, student):
     (out / "notes.txt").write_text("mine")
     report = predict_folder(source, out, student, um_per_px=2.0, overwrite=True)
     assert {row.image for row in report.rows} == set(table(out)) == NAMES - {"a.jpg"}
-    assert not (out / "pictures" / "a_jpg_heatmap.jpg").exists()
+    assert not any("a_jpg" in name for name in files(out))
     assert (out / "notes.txt").read_text() == "mine"
     assert {row["um_per_px"] for row in table(out).values()} == {"2"}
 
@@ -350,7 +359,7 @@ def test_out_inside_the_source_is_not_read(source, student):
     predict_folder(source, out, student)
     report = predict_folder(source, out, student)
     assert {row.image for row in report.rows} == NAMES
-    assert len(files(out)) == 3 + 4
+    assert len(files(out)) == 8 + 3 * 4
 
 
 def test_out_must_be_another_folder_than_the_source(source, tmp_path, student):
@@ -373,7 +382,7 @@ def test_a_disk_that_fills_stops_the_run_and_leaves_it_to_be_taken_up(source, tm
 
     def filling(path, image, **options):
         calls.append(path)
-        if len(calls) == 3:
+        if len(calls) == 3 * 2 + 2:  # the second picture of the third photograph
             raise DataError(f"{path}: can't be written (No space left on device).")
         real(path, image, **options)
 
@@ -466,7 +475,7 @@ def test_the_photographs_of_a_field_are_one_row_and_one_picture(pairs, tmp_path,
     predict_folder(pairs, out, student, pairs=True, on_progress=lambda *one: told.append(one))
     rows = table(out)
     assert {name: row["joined"] for name, row in rows.items()} == FIELDS
-    assert {path for path in files(out) if path.startswith("pictures")} == {
+    assert {path for path in files(out) if path.endswith("_heatmap.jpg")} == {
         "pictures/1_PPL_png_heatmap.jpg",
         "pictures/3_XPL_png_heatmap.jpg",
         "pictures/4_png_heatmap.jpg",

@@ -8,7 +8,6 @@ from geocamnet.errors import DataError
 from geocamnet.runtime.measure import (
     area_per_class,
     area_percent,
-    area_um2,
     point_count,
     strongest_class,
     texture_entropy,
@@ -28,14 +27,6 @@ def test_area_is_the_share_of_pixels_at_or_above_the_threshold():
 
 def test_area_counts_only_where_the_photograph_is_valid():
     assert area_percent(HEAT, valid=np.array([[True, True, True, False]])) == pytest.approx(100 / 3)
-    assert area_um2(HEAT, 2, valid=np.array([[True, True, True, False]])) == 4
-
-
-def test_area_in_square_micrometres_is_pixels_times_the_scale_squared():
-    assert area_um2(HEAT, 2.5) == pytest.approx(2 * 6.25)
-    for scale in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(DataError, match="um_per_px must be above 0"):
-            area_um2(HEAT, scale)
 
 
 def test_each_pixel_belongs_to_its_hottest_class_or_to_none():

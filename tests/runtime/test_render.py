@@ -198,27 +198,58 @@ def test_a_legend_shows_every_colour_once_in_order():
     assert rows[0].max() < rows[1].min()
 
 
-def test_a_class_map_paints_the_hottest_class_and_names_its_area():
-    heats = np.zeros((3, 320, 400), np.float32)
-    heats[0, :, :100], heats[1, :, 100:200], heats[1, :, :100] = 0.9, 0.8, 0.7
-    picture = class_map_picture(heats, CARD)
+def test_a_class_map_paints_every_class_and_names_its_area():
+    mask = np.zeros((320, 400), np.uint8)
+    mask[:, :100], mask[:, 100:200] = 1, 2
+    picture = class_map_picture(mask, CARD)
     assert (picture[:320, :100] == RED).all()
     assert (picture[:320, 100:200] == BLUE).all()
     assert (picture[:320, 200:400] == 225).all()
-    beside = picture[:, 400:]
-    assert (beside == RED).all(axis=2).any()
-    assert not (beside == (9, 9, 9)).all(axis=2).any()  # the third class is nowhere
+    below = picture[320:]
+    assert (below == RED).all(axis=2).any()
+    assert not (below == (9, 9, 9)).all(axis=2).any()  # the third class is nowhere
+
+
+def test_the_legend_of_a_class_map_is_beside_an_upright_one():
+    picture = class_map_picture(np.ones((400, 320), np.uint8), CARD)
+    assert (picture[:400, :320] == RED).all()
+    assert picture.shape[0] == 400
 
 
 def test_a_class_map_on_a_photograph_leaves_the_rest_untouched():
     image = photograph(320, 400)
-    heats = np.zeros((3, 320, 400), np.float32)
-    heats[0, :, :100] = 1
-    picture = class_map_picture(heats, CARD, image=image, opacity=1)
+    mask = np.zeros((320, 400), np.uint8)
+    mask[:, :100] = 1
+    picture = class_map_picture(mask, CARD, image=image, opacity=1)
     np.testing.assert_array_equal(picture[:320, 100:400], image[:, 100:])
     assert (picture[:320, :100] == RED).all()
 
 
-def test_a_class_map_of_another_model_is_refused():
-    with pytest.raises(DataError, match=r"\(3, H, W\) of card 'drawn'; received \(2, 4, 4\)"):
-        class_map_picture(np.zeros((2, 4, 4), np.float32), CARD)
+def test_a_class_map_has_pores_outlined_and_a_scale_bar():
+    image = photograph(320, 400)
+    mask, pores = np.ones((320, 400), np.uint8), np.zeros((320, 400), bool)
+    pores[100:200, 100:200] = True
+    picture = class_map_picture(mask, CARD, image=image, pores=pores)
+    black = (picture[:320, :400] == 0).all(axis=2)
+    assert black[100, 100:200].all()
+    np.testing.assert_array_equal(picture[101:199, 101:199], image[101:199, 101:199])  # not painted
+    assert (picture[320:] == 0).all(axis=2).any()  # in the legend
+    without = class_map_picture(mask, CARD, image=image)
+    with_bar = class_map_picture(mask, CARD, image=image, um_per_px=2.0)
+    assert not np.array_equal(with_bar[220:320, 300:400], without[220:320, 300:400])
+
+
+def test_a_class_map_is_as_large_as_asked_for():
+    mask = np.ones((300, 3000), np.uint8)
+    assert class_map_picture(mask, CARD, long_side_px=640).shape[1] == 640
+    assert class_map_picture(np.ones((1, 1), np.uint8), CARD, long_side_px=640).shape[1] >= 640
+
+
+@pytest.mark.parametrize(
+    "mask", [np.zeros((2, 4, 4), np.uint8), np.zeros((4, 4), np.float32), np.full((4, 4), 4, np.uint8)]
+)
+def test_a_class_map_of_another_model_is_refused(mask):
+    with pytest.raises(DataError, match="at most 3 for card 'drawn'"):
+        class_map_picture(mask, CARD)
+    with pytest.raises(DataError, match="one size"):
+        class_map_picture(np.zeros((4, 4), np.uint8), CARD, image=photograph(5, 4))

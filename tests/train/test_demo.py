@@ -62,7 +62,7 @@ def test_the_pictures_show_photograph_heatmap_and_refined_heatmap(told):
     out, _ = told
     for name in ("photographs", "composites"):
         originals = list_images(out / "pictures" / name / "originals")
-        pictures = list_images(out / "pictures" / name / "mapped" / "pictures")
+        pictures = sorted((out / "pictures" / name / "mapped" / "pictures").glob("*_heatmap.jpg"))
         assert len(pictures) == len(originals) > 0
         height, width = read_image(pictures[0]).shape[:2]
         assert width > 2 * height

@@ -3,7 +3,7 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -24,19 +24,31 @@ def run(
     texture: Annotated[bool, Parameter(negative="--no-texture")] = True,
     pairs: bool = False,
     all_attitudes: bool = False,
+    porosity: Literal["blue"] | None = None,
+    section_regex: str = "",
+    count_refused: bool = False,
+    points: int = 400,
+    seed: int = 0,
     overwrite: bool = False,
 ) -> None:
-    """Name and map a photograph or a folder of them.
+    r"""Name, map and measure a photograph or a folder of them.
 
     Args:
         source: a photograph, or a folder.
-        out: folder for pictures and predictions.csv.
+        out: folder for tables, pictures and areas.html, the page to read.
         model: model file; the bundled one where none is named.
-        um_per_px: micrometres a pixel, for scale bars.
+        um_per_px: micrometres a pixel, for scale bars and areas in µm².
         texture: also measure texture and refine the heatmap with it.
         pairs: take registered photographs whose names differ in the light alone (a_PPL.jpg, a_XPL.jpg) as one.
         all_attitudes: look at every photograph in its eight attitudes (quarter turns, mirror images) and average the
             evidence: eight times the work, right a little more often.
+        porosity: blue measures the pores filled with blue-dyed epoxy.
+        section_regex: a regular expression, searched for in the path below the source, whose first group (or the group
+            named section) is the thin section, such as '(S\d+)'. Without it subfolders are thin sections, and
+            photographs beside each other are one where their names differ in the last number and the light alone.
+        count_refused: sum the areas of photographs that the model refuses to name as well.
+        points: wanted of the virtual point count of a thin section; 300 to 500 are usual.
+        seed: of the point grid and of the intervals.
         overwrite: do again what is there.
     """
     from geocamnet.runtime.folder import predict_folder
@@ -54,11 +66,17 @@ def run(
             um_per_px=um_per_px,
             texture=texture,
             pairs=pairs,
+            porosity=porosity,
+            section_regex=section_regex,
+            count_refused=count_refused,
+            points=points,
+            seed=seed,
             overwrite=overwrite,
             on_progress=on_progress,
         )
     for path, reason in result.skipped[:20]:
         log.warning("skipped %s: %s", path, reason)
+    log.info("%d thin section(s): areas.html, areas.csv, sections.csv, classes.csv", len(result.sections))
     refused = {name: result.counts[name] for name in REFUSALS if name in result.counts}
     counts = {"named": len(result.rows) - sum(refused.values()), **refused, "skipped": len(result.skipped)}
     told = ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -1,80 +1,56 @@
-"""A folder of photographs in; pictures, a table and a summary out. May be stopped and taken up again."""
+"""A folder of photographs in; pictures, tables and a page out. May be stopped and taken up again."""
 
-import csv
-import hashlib
-import io
-import json
 import math
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from geocamnet import __version__
-from geocamnet.errors import DataError, ModelError
-from geocamnet.images import RgbImage, list_images, write_image, written_aside
+from geocamnet.errors import DataError, ModelError, unknown_name
+from geocamnet.images import RgbImage, list_images, scaled_size_hw, write_image
+from geocamnet.lights import light_of_path
+from geocamnet.runtime.areas import THRESHOLD, PhotographArea, class_mask
+from geocamnet.runtime.folder_row import FolderRow, read_rows, write_rows
+from geocamnet.runtime.folder_sums import Summing, write_sums
 from geocamnet.runtime.heatmap import enhance
 from geocamnet.runtime.measure import area_percent, texture_entropy
 from geocamnet.runtime.model import Model
+from geocamnet.runtime.out_folder import (
+    AREAS,
+    FROM_ALL,
+    MASKS,
+    PICTURES,
+    SKIPPED,
+    SUMMARY,
+    TABLE,
+    areas_picture_path,
+    check_same_settings,
+    label_counts,
+    mask_path,
+    picture_path,
+    remove_results,
+    write_summary,
+)
 from geocamnet.runtime.pairs import find_fields, predict_field
-from geocamnet.runtime.render import MAX_PANEL_PX, draw_scale_bar, overlay, side_by_side
+from geocamnet.runtime.porosity import LOOKED_FOR, Dye, measure_dye
+from geocamnet.runtime.render import MAX_PANEL_PX, class_map_picture, draw_scale_bar, overlay, side_by_side
+from geocamnet.runtime.series import Section
+from geocamnet.runtime.tables import append_to_table, as_text, begin_table, cannot_write, write_row, write_table
 
-THRESHOLD = 0.5  # heat at or above it counts as covered in area_percent
+POROSITIES = ("blue",)
 HEAT_OPACITY = 0.6  # of the colour at full heat
+AREA_OPACITY = 0.5  # of the colour of a class: the rock is to be seen through it
 
 FloatArray = NDArray[np.float32]
 
-_TABLE, _SKIPPED, _SUMMARY, _PICTURES = "predictions.csv", "skipped.csv", "summary.json", "pictures"
-_ENDING = "_heatmap.jpg"
-_MOST_STEM_BYTES = 200  # file systems take names of 255; room is left for our ending and a suffix
-
-
-@dataclass(frozen=True)
-class FolderRow:
-    """One line of ``predictions.csv``.
-
-    Attributes:
-        image: path below the source, with ``/``; of a field the photograph shown, PPL where there is one.
-        joined: the other photographs of the field, predicted together with it, joined by ``|``; empty for none.
-        label: class named; several joined by ``|`` where the model may name several, the most probable first; "not
-            sure", "nothing here" or "unlike the training photographs" where none is (see `Prediction.verdict`).
-        most_probable: the class with the highest probability, named or not; the heatmap drawn is that of the first
-            class named, or else of this one.
-        probability: of ``most_probable``, 0 to 1.
-        second, third: the next classes, empty where the model has fewer; with their probabilities.
-        area_percent: share of the photograph, 0 to 100, where the heatmap drawn is at least 0.5.
-        texture_entropy: mean GLCM entropy of the photograph, None without texture.
-        width_px, height_px: of the photograph.
-        um_per_px: micrometres a pixel, None where unknown.
-        elapsed_ms: of the network, all photographs of the field together.
-    """
-
-    image: str
-    joined: str
-    label: str
-    most_probable: str
-    probability: float
-    second: str
-    second_probability: float | None
-    third: str
-    third_probability: float | None
-    area_percent: float
-    texture_entropy: float | None
-    width_px: int
-    height_px: int
-    um_per_px: float | None
-    elapsed_ms: float
-
-
-COLUMNS = tuple(one.name for one in fields(FolderRow))
-_TEXT = frozenset({"image", "joined", "label", "most_probable", "second", "third"})
-_WHOLE = frozenset({"width_px", "height_px"})
+_AREAS_PICTURE_PX = 640  # it is looked at on a page, often on a phone; the mask beside it is finer
+_MASK_PX = 1200  # no class map has a tenth as many cells: a finer mask would hold nothing more
 
 
 @dataclass(frozen=True)
@@ -84,10 +60,27 @@ class _Field:
     names: tuple[str, ...]
     paths: tuple[Path, ...]
     picture: Path
+    areas_picture: Path
+    mask: Path
 
     @property
     def joined(self) -> str:
         return "|".join(self.names[1:])
+
+
+@dataclass(frozen=True)
+class _How:
+    """How a call predicts and measures each photograph."""
+
+    model: Model
+    um_per_px: float | None
+    texture: bool
+    porosity: bool
+    folder: str
+
+    def light(self, image: str) -> str:
+        """Return the light that a path tells, or else the folder's own name: a source may be called XPL."""
+        return light_of_path(image) or light_of_path(f"{self.folder}/_")
 
 
 @dataclass(frozen=True)
@@ -99,12 +92,16 @@ class FolderReport:
         skipped: photographs that could not be predicted, with the reason; a field counts as its first photograph.
         counts: rows per label, the most frequent first; "not sure" and the other refusals are among them.
         out: the folder written.
+        sections: the thin sections, by name, with their areas.
+        series: all of them together.
     """
 
     rows: tuple[FolderRow, ...]
     skipped: tuple[tuple[Path, str], ...]
     counts: dict[str, int]
     out: Path
+    sections: tuple[Section, ...]
+    series: Section
 
 
 def predict_folder(
@@ -115,101 +112,137 @@ def predict_folder(
     um_per_px: float | None = None,
     texture: bool = True,
     pairs: bool = False,
+    porosity: Literal["blue"] | None = None,
+    section_regex: str = "",
+    count_refused: bool = False,
+    points: int = 400,
+    seed: int = 0,
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> FolderReport:
-    """Predict one photograph or every photograph of a folder, and write what was found.
+    """Predict one photograph or every photograph of a folder, measure its areas, and write what was found.
 
-    OUT holds ``pictures/`` (photograph, heatmap and enhanced heatmap side by side, in the folders of the
-    source), ``predictions.csv`` (`FolderRow`), ``skipped.csv`` (image, reason) and ``summary.json``.
+    OUT holds ``pictures/`` (photograph, heatmap and enhanced heatmap side by side; and the photograph painted with its
+    classes) and ``masks/`` (classes as numbers, see ``masks.json``), in the folders of the source;
+    ``predictions.csv`` (`FolderRow`) and ``areas.csv`` (`areas.area_columns`), a row a photograph; ``sections.csv`` and
+    ``classes.csv`` (`series_tables`), thin sections and the series; ``areas.html``, all of it to be read;
+    ``skipped.csv`` (image, reason) and ``summary.json``.
 
-    A row is written when its picture is in place, so a call that was stopped is taken up by the same call: what
-    is in the table is not done again. A photograph changed since is not noticed; use ``overwrite``.
+    A row is written when its pictures are in place, so a call that was stopped is taken up by the same call: what
+    is in the table is not done again. A photograph changed since is not noticed; use ``overwrite``. What is made from
+    all photographs is made last, anew in every call; a call that is stopped leaves none of it.
 
     Args:
         source: a photograph, or a folder searched with its subfolders.
         out: the folder to write; it may lie inside the source, and is then not read.
         model: the student.
-        um_per_px: micrometres a pixel of the photographs: draws a scale bar, and scales for a model whose card states
-            its own (none that `distil` makes does so yet).
+        um_per_px: micrometres a pixel of the photographs: draws a scale bar, gives areas in µm², and scales for a model
+            whose card states its own (none that `distil` makes does so yet).
         texture: refine the heatmap with texture, and measure it.
         pairs: photographs whose paths differ in the light alone (``a_PPL.jpg``, ``a_XPL.jpg``; see
             `pairs.find_fields`) are one field: one row, one picture (of PPL), the evidence of all of them
             (`pairs.combine`). They must be registered. All others are predicted alone.
+        porosity: "blue" measures pores filled with blue-dyed epoxy (`porosity.dye_mask`), on the photograph shown.
+        section_regex: a regular expression, searched for in the path below the source, whose first group (or the group
+            named ``section``) is the thin section; empty goes by folders and names (`sections.section_by_place`).
+        count_refused: sum the areas of photographs that the model refuses to name as well.
+        points: of the virtual point count of a section.
+        seed: of the point grid and of the intervals' draws.
         overwrite: begin anew, whatever ``out`` holds of an earlier call.
         on_progress: called with (fields done, fields) at the start and after each; without ``pairs`` every photograph
             is a field.
 
     Raises:
-        DataError: no photograph, ``out`` can't be written, or it holds results of another model, other options or
-            another source.
+        DataError: no photograph, an option out of range, ``out`` can't be written, or it holds results of another
+            model, other options or another source. ``section_regex``, ``count_refused``, ``points`` and ``seed`` may
+            change: what they decide is worked out anew.
     """
-    if um_per_px is not None and not (math.isfinite(um_per_px) and um_per_px > 0):
-        raise DataError(f"um_per_px (micrometres a pixel) must be above 0; received {um_per_px}.")
+    _check_options(um_per_px, porosity)
     source, out = Path(source), Path(out)
     root, photographs = _find_photographs(source, out)
     settings = {
-        "source": _text(source.resolve()),
+        "source": as_text(source.resolve()),
         "model": model.card.name,
         "model_sha256": model.sha256,
         "um_per_px": um_per_px,
         "texture": texture,
         "pairs": pairs,
+        "porosity": porosity,
         "all_attitudes": model.all_attitudes,
         "threshold": THRESHOLD,
     }
     fields = _fields(photographs, root, out, pairs)
-    rows = _take_up(out, settings, fields, overwrite)
+    summing = Summing(
+        model.card,
+        um_per_px=um_per_px,
+        porosity=porosity is not None,
+        folder=as_text(root.resolve().name),
+        section_regex=section_regex,
+        count_refused=count_refused,
+        points=points,
+        seed=seed,
+    )
+    summing.check([field.names[0] for field in fields])
+    rows, areas = _take_up(out, settings, fields, overwrite, summing)
     done = {row.image for row in rows}
     skipped: list[tuple[Path, str]] = []
-    _write_summary(out, settings, rows, skipped, finished=False)
-    with _append(out / _TABLE) as table, _begin(out / _SKIPPED, ("image", "reason")) as skipped_table:
+    how = _How(model, um_per_px, texture, summing.porosity, summing.folder)
+    write_summary(out, settings, summing.settings, rows, skipped, finished=False, version=__version__)
+    with (
+        append_to_table(out / TABLE) as table,
+        append_to_table(out / AREAS) as area_table,
+        begin_table(out / SKIPPED, ("image", "reason")) as skipped_table,
+    ):
         todo = [field for field in fields if field.names[0] not in done]
         before = len(fields) - len(todo)
         if on_progress is not None:
             on_progress(before, len(fields))
         for position, field in enumerate(todo, start=before + 1):
             try:
-                row, picture = _predict_one(field, model, um_per_px, texture)
+                row, area, pictures = _predict_one(field, how)
             except (DataError, ModelError) as error:
                 skipped.append((field.paths[0], str(error)))
-                _write_row(skipped_table, (field.names[0], _text(str(error))))
+                write_row(skipped_table, (field.names[0], as_text(str(error))))
             else:
-                write_image(field.picture, picture, quality=90)
-                _write_row(table, [_format(getattr(row, column)) for column in COLUMNS])
+                for file, picture in pictures.items():
+                    write_image(file, picture, quality=90)
+                write_row(area_table, summing.area_cells(area, row.label))
+                write_row(table, astuple(row))
                 rows.append(row)
+                areas[row.image] = area
             if on_progress is not None:
                 on_progress(position, len(fields))
-    _write_summary(out, settings, rows, skipped, finished=True)
-    return FolderReport(tuple(rows), tuple(skipped), _counts(rows), out)
+    path_of = {field.names[0]: field.paths[0].relative_to(root) for field in fields}
+    told = [(_name(path, root), as_text(reason)) for path, reason in skipped]
+    sections, series = write_sums(out, rows, areas, told, summing, path_of, version=__version__)
+    write_summary(out, settings, summing.settings, rows, skipped, finished=True, version=__version__)
+    counts = label_counts(row.label for row in rows)
+    return FolderReport(tuple(rows), tuple(skipped), counts, out, tuple(sections), series)
 
 
-def picture_path(out: Path, image: Path) -> Path:
-    """Return where the picture of ``image`` (its path below the source) lies; no two images share one.
-
-    ``b/a.jpg`` gives ``OUT/pictures/b/a_jpg_heatmap.jpg``: the suffix stays in the name, for ``a.png`` may lie
-    beside ``a.jpg``. A name too long for our ending is cut, and a digest of it added.
-    """
-    stem = f"{image.stem}_{image.suffix[1:]}"
-    raw = os.fsencode(stem)
-    if len(raw) > _MOST_STEM_BYTES:
-        digest = hashlib.sha256(raw).hexdigest()[:16]
-        stem = f"{raw[: _MOST_STEM_BYTES - 17].decode('utf-8', 'ignore')}_{digest}"
-    return out / _PICTURES / image.parent / (stem + _ENDING)
+def _check_options(um_per_px: float | None, porosity: str | None) -> None:
+    if um_per_px is not None and not (math.isfinite(um_per_px) and um_per_px > 0):
+        raise DataError(f"um_per_px (micrometres a pixel) must be above 0; received {um_per_px}.")
+    if porosity is not None and porosity not in POROSITIES:
+        raise DataError(unknown_name("porosity", porosity, POROSITIES))
 
 
 def _fields(photographs: list[Path], root: Path, out: Path, pairs: bool) -> list[_Field]:
     path_of = {_name(path, root): path for path in photographs}
-    return [
-        _Field(names, tuple(path_of[name] for name in names), picture_path(out, path_of[names[0]].relative_to(root)))
-        for names in (find_fields(list(path_of)) if pairs else [(name,) for name in path_of])
-    ]
+    found = []
+    for names in find_fields(list(path_of)) if pairs else [(name,) for name in path_of]:
+        shown = path_of[names[0]].relative_to(root)
+        files = (picture_path(out, shown), areas_picture_path(out, shown), mask_path(out, shown))
+        found.append(_Field(names, tuple(path_of[name] for name in names), *files))
+    return found
 
 
-def _predict_one(field: _Field, model: Model, um_per_px: float | None, texture: bool) -> tuple[FolderRow, RgbImage]:
-    image, prediction = predict_field(field.paths, model, um_per_px=um_per_px)
+def _predict_one(field: _Field, how: _How) -> tuple[FolderRow, PhotographArea, dict[Path, RgbImage]]:
+    """Return the row, the areas, and the pictures to write, by their files."""
+    image, prediction = predict_field(field.paths, how.model, um_per_px=how.um_per_px)
+    card = how.model.card
     heatmap = prediction.heatmap(prediction.label)
-    enhanced = enhance(heatmap, image, texture=model.card.texture) if texture else None
+    enhanced = enhance(heatmap, image, texture=card.texture) if how.texture else None
     first, probability = prediction.top(1)[0]
     second, third = [*prediction.top(3)[1:], ("", None), ("", None)][:2]
     row = FolderRow(
@@ -223,17 +256,45 @@ def _predict_one(field: _Field, model: Model, um_per_px: float | None, texture: 
         third=third[0],
         third_probability=third[1],
         area_percent=area_percent(heatmap, threshold=THRESHOLD),
-        texture_entropy=texture_entropy(image, model.card.texture) if texture else None,
+        texture_entropy=texture_entropy(image, card.texture) if how.texture else None,
         width_px=image.shape[1],
         height_px=image.shape[0],
-        um_per_px=um_per_px,
+        um_per_px=how.um_per_px,
         elapsed_ms=prediction.elapsed_ms,
     )
     if enhanced is None:
-        return row, _two_panels(image, heatmap, um_per_px)
-    together = f", {len(field.names)} photographs together" if field.joined else ""
-    title = f"{prediction.words}{together}"
-    return row, side_by_side(image, heatmap, enhanced, title=title, um_per_px=um_per_px)
+        panels = _two_panels(image, heatmap, how.um_per_px)
+    else:
+        together = f", {len(field.names)} photographs together" if field.joined else ""
+        title = f"{prediction.words}{together}"
+        panels = side_by_side(image, heatmap, enhanced, title=title, um_per_px=how.um_per_px)
+    mask = class_mask(prediction)
+    dye, pores = measure_dye(image, light=how.light(field.names[0])) if how.porosity else (None, None)
+    area = PhotographArea(
+        image=field.names[0],
+        class_px=tuple(np.bincount(mask.ravel(), minlength=len(card.classes) + 1)[1:].tolist()),
+        shape_hw=mask.shape,
+        dye=dye,
+        pore_px=int(pores.sum()) if pores is not None and dye in LOOKED_FOR else None,
+    )
+    painted = class_map_picture(
+        mask,
+        card,
+        image=image,
+        opacity=AREA_OPACITY,
+        um_per_px=how.um_per_px,
+        pores=pores if dye is Dye.VISIBLE else None,
+        long_side_px=_AREAS_PICTURE_PX,
+    )
+    return row, area, {field.picture: panels, field.areas_picture: painted, field.mask: _small(mask)}
+
+
+def _small(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a class mask as it is stored: every class in its place, pixels left out where there are very many."""
+    if max(mask.shape) <= _MASK_PX:
+        return mask
+    height, width = scaled_size_hw(mask.shape, _MASK_PX)
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST))
 
 
 def _two_panels(image: RgbImage, heatmap: FloatArray, um_per_px: float | None) -> RgbImage:
@@ -254,7 +315,7 @@ def _find_photographs(source: Path, out: Path) -> tuple[Path, list[Path]]:
     if not source.exists():
         raise DataError(f"{source}: no such photograph or folder.")
     below, above = source.resolve(), out.resolve()
-    if below == above or below.is_relative_to(above / _PICTURES):
+    if below == above or any(below.is_relative_to(above / name) for name in (PICTURES, MASKS)):
         raise DataError(f"{out}: OUT must be another folder than the source {source}.")
     found = list_images(source)
     if above.is_relative_to(below):
@@ -264,154 +325,52 @@ def _find_photographs(source: Path, out: Path) -> tuple[Path, list[Path]]:
     return source, found
 
 
-def _take_up(out: Path, settings: dict[str, Any], fields: list[_Field], overwrite: bool) -> list[FolderRow]:
-    """Return the rows of an earlier call that still hold, the table on disk holding just these."""
-    table, summary = out / _TABLE, out / _SUMMARY
+def _take_up(
+    out: Path, settings: dict[str, Any], fields: list[_Field], overwrite: bool, summing: Summing
+) -> tuple[list[FolderRow], dict[str, PhotographArea]]:
+    """Return the rows and areas of an earlier call that still hold, the tables on disk holding just these."""
+    table, summary = out / TABLE, out / SUMMARY
     field_of = {name: field for field in fields for name in field.names}
 
     def holds(row: FolderRow) -> bool:
-        field = field_of.get(row.image)  # None for a photograph that is gone from the source
-        return field is None or ((row.image, row.joined) == (field.names[0], field.joined) and field.picture.is_file())
+        field = field_of.get(row.image)
+        if field is None:
+            return True  # the photograph is gone from the source; what is known of it is not lost
+        files = (field.picture, field.areas_picture, field.mask)
+        same = (row.image, row.joined) == (field.names[0], field.joined)
+        return same and row.image in areas and all(file.is_file() for file in files)
 
     try:
         if overwrite:
-            _remove_results(out)
+            remove_results(out)
         if not table.exists():
-            _write_table(table, ())
-            return []
+            write_rows(table, ())
+            write_table(out / AREAS, summing.columns, ())
+            return [], {}
         if not summary.exists():
             raise DataError(
-                f"{out}: holds a {_TABLE} but no {_SUMMARY} that says how it was made. Use --overwrite, or another OUT."
+                f"{out}: holds a {TABLE} but no {SUMMARY} that says how it was made. Use --overwrite, or another OUT."
             )
-        _check_same_settings(summary, settings)
-        rows, torn = _read_table(table)
+        check_same_settings(summary, settings)
+        rows, torn = read_rows(table)
+        areas = summing.read_areas(out / AREAS)
+        for name in FROM_ALL:  # they are of the photographs there were
+            (out / name).unlink(missing_ok=True)
         kept: list[FolderRow] = []
         gone: list[FolderRow] = []
         for row in rows:
             (kept if holds(row) else gone).append(row)
         if torn or gone:
-            _write_table(table, kept)
+            write_rows(table, kept)
+        cells = [summing.area_cells(areas[row.image], row.label) for row in kept if row.image in areas]
+        write_table(out / AREAS, summing.columns, cells)
         for row in gone:  # its photograph may have become part of a field of another name
-            picture_path(out, Path(row.image)).unlink(missing_ok=True)
-        return kept
+            for path in (picture_path, areas_picture_path, mask_path):
+                path(out, Path(row.image)).unlink(missing_ok=True)
+        return kept, {row.image: areas[row.image] for row in kept if row.image in areas}
     except OSError as error:
-        raise DataError(_cannot_write(out, error)) from error
-
-
-def _check_same_settings(summary: Path, settings: dict[str, Any]) -> None:
-    try:
-        earlier = json.loads(summary.read_text(encoding="utf-8"))["settings"]
-        changed = [(key, earlier.get(key), value) for key, value in settings.items() if earlier.get(key) != value]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{summary}: can't be read ({error}). Use --overwrite, or another OUT.") from error
-    if changed:
-        key, was, now = changed[0]
-        raise DataError(
-            f"{summary.parent}: holds results made with {key} = {was}; this call has {key} = {now}. "
-            "Use --overwrite to begin anew, or another OUT."
-        )
-
-
-def _remove_results(out: Path) -> None:
-    # The summary goes first: without it nothing here is ever taken for whole.
-    for name in (_SUMMARY, _TABLE, _SKIPPED):
-        (out / name).unlink(missing_ok=True)
-    for picture in (out / _PICTURES).rglob(f"*{_ENDING}"):
-        picture.unlink()
-
-
-def _read_table(table: Path) -> tuple[list[FolderRow], bool]:
-    """Return the whole rows, and whether anything else (a row torn by a crash) was met."""
-    text = table.read_bytes().decode("utf-8-sig", "replace")
-    lines = list(csv.reader(io.StringIO(text, newline="")))
-    if not lines or tuple(lines[0]) != COLUMNS:
-        raise DataError(f"{table}: its columns are not those of this version. Use --overwrite, or another OUT.")
-    torn = not text.endswith("\n")
-    rows: dict[str, FolderRow] = {}
-    for values in lines[1 : -1 if torn else None]:
-        try:
-            row = FolderRow(**dict(zip(COLUMNS, map(_parse, COLUMNS, values), strict=True)))
-        except (ValueError, TypeError):
-            torn = True
-        else:
-            rows[row.image] = row
-    return list(rows.values()), torn
-
-
-def _parse(column: str, text: str) -> Any:
-    if column in _TEXT:
-        return text
-    return None if text == "" else int(text) if column in _WHOLE else float(text)
-
-
-def _format(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _write_table(table: Path, rows: Iterable[FolderRow]) -> None:
-    with written_aside(table) as aside, _begin(aside, COLUMNS) as stream:
-        for row in rows:
-            _write_row(stream, [_format(getattr(row, column)) for column in COLUMNS])
-
-
-def _begin(file: Path, columns: Iterable[str]) -> TextIO:
-    """Open a table anew; the byte-order mark tells Excel that the Chinese in it is UTF-8."""
-    try:
-        stream = file.open("w", encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise DataError(_cannot_write(file, error)) from error
-    _write_row(stream, columns)
-    return stream
-
-
-def _append(file: Path) -> TextIO:
-    try:
-        return file.open("a", encoding="utf-8", newline="")
-    except OSError as error:
-        raise DataError(_cannot_write(file, error)) from error
-
-
-def _write_row(stream: TextIO, values: Iterable[str]) -> None:
-    try:
-        csv.writer(stream, lineterminator="\n").writerow(values)
-        stream.flush()
-    except OSError as error:
-        raise DataError(_cannot_write(Path(stream.name), error)) from error
-
-
-def _write_summary(
-    out: Path, settings: dict[str, Any], rows: list[FolderRow], skipped: list[tuple[Path, str]], *, finished: bool
-) -> None:
-    joined = [row for row in rows if row.joined]
-    summary = {
-        "finished": finished,
-        "photographs": len(rows) + sum(1 + row.joined.count("|") for row in joined),
-        "fields_joined": len(joined),
-        "photographs_alone": len(rows) - len(joined),
-        "skipped": len(skipped),
-        "counts": _counts(rows),
-        "settings": settings,
-        "version": __version__,
-    }
-    with written_aside(out / _SUMMARY) as aside:
-        aside.write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def _counts(rows: Iterable[FolderRow]) -> dict[str, int]:
-    return dict(Counter(label for row in rows for label in row.label.split("|")).most_common())
+        raise DataError(cannot_write(out, error)) from error
 
 
 def _name(path: Path, root: Path) -> str:
-    return _text(path.relative_to(root).as_posix())
-
-
-def _text(value: str | Path) -> str:
-    """Return a path as text that UTF-8 can hold: bytes that are none, as Linux allows, as escapes."""
-    return os.fsencode(value).decode("utf-8", "backslashreplace")
-
-
-def _cannot_write(path: Path, error: OSError) -> str:
-    reason = error.strerror or error
-    return f"{path}: can't be written ({reason}). Close it in other programs; check the folder's rights and free space."
+    return as_text(path.relative_to(root).as_posix())

@@ -77,6 +77,7 @@ def place_maps(
     card: ModelCard,
     *,
     covered_hw: tuple[float, float] | None = None,
+    rows: slice = slice(None),
 ) -> NDArray[np.float32]:
     """Bring maps (..., h, w) to a photograph's (..., H, W) bilinearly, every cell where the network looked.
 
@@ -88,13 +89,14 @@ def place_maps(
     Args:
         maps: float (..., h, w), of any values.
         shape_hw, card, covered_hw: as for `resize_heatmap`.
+        rows: only these of the photograph's rows, for one that is large.
     """
     covered_hw = covered_hw or cells_covered(shape_hw, card)
-    rows, columns = (
+    across_y, across_x = (
         _looked_up(cells, size, covered, card.map_stride)
         for cells, size, covered in zip(maps.shape[-2:], shape_hw[:2], covered_hw, strict=True)
     )
-    return np.asarray(rows @ maps @ columns.T, np.float32)
+    return np.asarray(across_y[rows] @ maps @ across_x.T, np.float32)
 
 
 def cells_covered(shape_hw: tuple[int, ...], card: ModelCard) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,42 +84,55 @@ def strongest_class(heatmaps: NDArray[np.float32], *, threshold: float = 0.5) ->
     return np.where(strong, hottest, -1)
 
 
-def area_um2(
-    heatmap: heat.Heatmap, um_per_px: float, *, threshold: float = 0.5, valid: NDArray[np.bool_] | None = None
-) -> float:
-    """Return the area whose heat reaches the threshold, in square micrometres.
-
-    Args:
-        heatmap: float (H, W) in [0, 1], at the photograph's size.
-        um_per_px: scale of the photograph, micrometres per pixel, above 0.
-        threshold: above 0, to 1.
-        valid: bool (H, W), where the photograph shows rock; None counts all of it.
+def grid_step(total_px: int, points: int) -> float:
+    """Return the spacing, in pixels, of a grid that lays ``points`` over ``total_px``; at least 1: none is met twice.
 
     Raises:
-        DataError: a heatmap, scale or threshold outside its range, or ``valid`` of another size or all False.
+        DataError: points or pixels below 1.
     """
-    if not (isfinite(um_per_px) and um_per_px > 0):
-        raise DataError(f"um_per_px must be above 0; received {um_per_px}.")
-    mask = heat.threshold(heatmap, threshold)
-    return int((mask & _valid(valid, mask.shape)).sum()) * um_per_px**2
+    if points < 1:
+        raise DataError(f"points must be at least 1; received {points}.")
+    if total_px < 1:
+        raise DataError(f"There is no pixel to count points on; received {total_px}.")
+    return max(1.0, sqrt(total_px / points))
+
+
+def grid_points(
+    shape_hw: tuple[int, int], step_px: float, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows and the columns of a grid laid over a field at a random offset; its points are where they cross.
+
+    Every pixel is met with the same probability 1 / step^2, whatever the field's size and shape, so fields of one
+    section that share a step share its points in proportion to their areas. In a field narrower than a step the points
+    lie further apart along it.
+
+    Args:
+        shape_hw: of the field.
+        step_px: between neighbouring points, at least 1 (see `grid_step`).
+        rng: draws the offset.
+
+    Returns:
+        Two rising arrays; either may be empty where the field is smaller than a step.
+    """
+    height, width = shape_hw
+    step_x = min(step_px, float(width))
+    step_y = max(1.0, step_px**2 / step_x)
+    if step_y > height:  # as wide as it is flat: the rows are fewer, the columns take the rest
+        step_y = min(step_px, float(height))
+        step_x = max(1.0, step_px**2 / step_y)
+    offset_y, offset_x = rng.random(2)
+    return _ticks(height, step_y, offset_y), _ticks(width, step_x, offset_x)
 
 
 def point_count(labels: NDArray[np.integer], *, points: int = 300, seed: int = 0) -> PointCount:
     """Count labels under a regular grid of points laid at a random offset, as on a point-counting stage.
 
-    The photograph is divided into rows x columns equal cells as square as their number allows, and the same
-    random place in every cell is looked at, so every pixel is equally likely to be met. The interval is
-    Wilson's (1927, DOI 10.1080/01621459.1927.10502953): with p = k / n and z = 1.96,
-
-        (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
-
-    It takes points for independent, which holds where they lie further apart than a grain is wide; where
-    several fall on one grain, the truth is less certain than it says.
+    Every pixel is equally likely to be met (see `grid_points`). The interval is Wilson's (`tally`).
 
     Args:
         labels: integer (H, W), one label per pixel.
-        points: wanted number, at least 1; rows x columns comes as near as whole numbers and the number of
-            pixels allow. `PointCount.points` is the number counted.
+        points: wanted number, at least 1; the grid comes as near as its offset and the number of pixels allow.
+            `PointCount.points` is the number counted.
         seed: of the offset.
 
     Raises:
@@ -129,21 +142,30 @@ def point_count(labels: NDArray[np.integer], *, points: int = 300, seed: int = 0
         raise DataError(
             f"A mask must hold integers in the shape (H, W); received {labels.dtype} of shape {labels.shape}."
         )
-    if points < 1:
-        raise DataError(f"points must be at least 1; received {points}.")
     height, width = labels.shape
-    rows = min(height, max(1, round(sqrt(points * height / width))))
-    columns = min(width, max(1, round(points / rows)))
-    offset = np.random.default_rng(seed).random(2)
-    at_row = ((np.arange(rows) + offset[0]) * height / rows).astype(np.intp)
-    at_column = ((np.arange(columns) + offset[1]) * width / columns).astype(np.intp)
-    met = labels[np.ix_(at_row, at_column)]
-    total = met.size
-    counts = {int(label): int((met == label).sum()) for label in np.unique(labels)}
+    rows, columns = grid_points((height, width), grid_step(labels.size, points), np.random.default_rng(seed))
+    met = labels[np.ix_(rows, columns)]
+    return tally({int(label): int((met == label).sum()) for label in np.unique(labels)})
+
+
+def tally(counts: Mapping[int, int]) -> PointCount:
+    """Return a point count with its intervals from the points met per label, at least one in all.
+
+    The interval is Wilson's (1927, DOI 10.1080/01621459.1927.10502953): with p = k / n and z = 1.96,
+
+        (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
+
+    It takes points for independent, which holds where they lie further apart than a grain is wide; where several fall
+    on one grain, the truth is less certain than it says.
+
+    Raises:
+        DataError: no point, or a count below 0.
+    """
+    total = sum(counts.values())
     intervals = {label: wilson_interval(count, total) for label, count in counts.items()}
     return PointCount(
         points=total,
-        counts=counts,
+        counts=dict(counts),
         percent={label: 100 * count / total for label, count in counts.items()},
         low_percent={label: 100 * low for label, (low, _) in intervals.items()},
         high_percent={label: 100 * high for label, (_, high) in intervals.items()},
@@ -151,7 +173,7 @@ def point_count(labels: NDArray[np.integer], *, points: int = 300, seed: int = 0
 
 
 def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of ``count`` in ``total``, each 0 to 1 (Wilson 1927; see `point_count`).
+    """Return the 95 % interval of a share of ``count`` in ``total``, each 0 to 1 (Wilson 1927; see `tally`).
 
     Raises:
         DataError: a total below 1, or a count outside 0 to total.
@@ -188,6 +210,11 @@ def texture_entropy(image: NDArray[np.uint8], texture: TextureCard) -> float:
         share = both_ways / max(1, both_ways.sum())
         entropies.append(-float((share * np.log(share)).sum()))
     return abs(sum(entropies) / len(entropies))  # abs: -0.0 of an even photograph is 0
+
+
+def _ticks(size: int, step: float, offset: float) -> NDArray[np.intp]:
+    at = ((np.arange(int(size / step) + 1) + offset) * step).astype(np.intp)
+    return at[at < size]
 
 
 def _valid(valid: NDArray[np.bool_] | None, shape_hw: tuple[int, ...]) -> NDArray[np.bool_]:

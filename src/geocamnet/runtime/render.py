@@ -14,7 +14,6 @@ from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import RgbImage
 from geocamnet.runtime.heatmap import Heatmap
-from geocamnet.runtime.measure import strongest_class
 
 MAX_PANEL_PX = 1600  # long side of a panel; larger photographs are scaled down
 MIN_PANEL_PX = 320  # smaller ones are enlarged, so that what is written beside them can be read
@@ -23,6 +22,7 @@ CAPTIONS = ("Original", "CAM heatmap", "CAM + texture")
 _INK_RGB = (35, 35, 35)
 _PAPER_RGB = (255, 255, 255)
 _NO_CLASS_RGB = (225, 225, 225)
+_PORE_RGB = (0, 0, 0)  # no class is black, and dye, rock and paint are all lighter
 # Pillow's own font has hardly more than ASCII. These come with Linux, Windows or macOS, the last seven with
 # Chinese; Pillow finds them by name.
 _SYSTEM_FONTS = (
@@ -192,54 +192,73 @@ def side_by_side(
 
 
 def class_map_picture(
-    heatmaps: NDArray[np.float32],
+    mask: NDArray[np.uint8],
     card: ModelCard,
     *,
     image: RgbImage | None = None,
-    threshold: float = 0.5,
     opacity: float = 0.6,
+    um_per_px: float | None = None,
+    pores: NDArray[np.bool_] | None = None,
+    long_side_px: int | None = None,
 ) -> RgbImage:
-    """Paint every pixel in the colour of its hottest class, with a legend of the classes and their areas.
+    """Paint every pixel in the colour of its class, with a legend of the classes and their areas.
 
     Args:
-        heatmaps: float (C, H, W) in [0, 1].
+        mask: uint8 (H, W), 0 for no class, v for the card's v-th class (`areas.class_mask`).
         card: of the model; gives titles and colours.
         image: RGB uint8 (H, W, 3) to paint on; None paints on light grey.
-        threshold: pixels whose hottest class stays below it are not painted.
         opacity: of the paint on a photograph, 0 to 1.
+        um_per_px: scale of the photograph as given; None leaves the scale bar out.
+        pores: bool (H, W), left unpainted, outlined in black and named in the legend; None leaves them out.
+        long_side_px: of the painted part; None takes the mask's own, but 320 to 1600.
 
     Returns:
-        RGB uint8 picture; the long side of the painted part has 320 to 1600 pixels.
+        RGB uint8 picture; the legend is below the painted part, beside it where that stands upright.
 
     Raises:
-        DataError: heatmaps that don't fit the card or the image, or values outside their ranges.
+        DataError: a mask that doesn't fit the card or the image, or values outside their ranges.
     """
-    if heatmaps.ndim != 3 or len(heatmaps) != len(card.classes):
+    if mask.ndim != 2 or mask.dtype != np.uint8 or mask.size == 0 or mask.max() > len(card.classes):
         raise DataError(
-            f"Heatmaps must have the shape ({len(card.classes)}, H, W) of card '{card.name}'; "
-            f"received {heatmaps.shape}."
+            f"A class mask must be uint8 (H, W) of at most {len(card.classes)} for card '{card.name}'; "
+            f"received {mask.dtype} of shape {mask.shape}" + (f", to {mask.max()}." if mask.size else ".")
         )
     if image is not None:
-        _check_pair(image, heatmaps[0])
+        _check_image(image)
+    for name, other in (("image", image), ("pores", pores)):
+        if other is not None and other.shape[:2] != mask.shape:
+            raise DataError(f"mask {mask.shape} and {name} {other.shape[:2]} must have one size (H, W).")
     if not 0 <= opacity <= 1:
         raise DataError(f"opacity must be 0 to 1; received {opacity}.")
-    labels = strongest_class(heatmaps, threshold=threshold)
-    colours = np.array([*(one.colour_rgb for one in card.classes), _NO_CLASS_RGB], np.uint8)
-    painted = colours[labels]  # label -1 takes the last colour
+    percent = 100 * np.bincount(mask.ravel(), minlength=len(card.classes) + 1) / mask.size
+    size_wh = _panel_wh(mask, long_side_px)
+    if pores is not None:
+        pores_percent, pores = 100 * pores.mean(), _shrunk(pores, size_wh)
+    small = cv2.resize(mask, size_wh, interpolation=cv2.INTER_NEAREST)
+    painted = np.array([_NO_CLASS_RGB, *(one.colour_rgb for one in card.classes)], np.uint8)[small]
     if image is not None:
-        mixed = np.rint(image + np.float32(opacity) * (painted.astype(np.float32) - image)).astype(np.uint8)
-        painted = np.where(labels[..., None] >= 0, mixed, image)
-    size_wh = _panel_wh(painted)
-    percent = 100 * np.bincount(labels.ravel() + 1, minlength=len(card.classes) + 1) / labels.size
-    named = [
+        below = _scaled(image, size_wh)
+        mixed = np.rint(below + np.float32(opacity) * (painted.astype(np.float32) - below)).astype(np.uint8)
+        painted = np.where((small > 0 if pores is None else (small > 0) & ~pores)[..., None], mixed, below)
+    entries = [
         (f"{one.title}  {share:.1f} %", one.colour_rgb)
         for one, share in sorted(zip(card.classes, percent[1:], strict=True), key=lambda pair: -pair[1])
         if share > 0
     ]
     none = "no class" if image is None else "no class (photograph)"
-    entries = [*named, (f"{none}  {percent[0]:.1f} %", _NO_CLASS_RGB)]
-    font_px = _font_px(size_wh)
-    return _stacked([_scaled(painted, size_wh), legend(entries, font_px=font_px)], gap=font_px, as_column=False)
+    entries.append((f"{none}  {percent[0]:.1f} %", _NO_CLASS_RGB))
+    if pores is not None:
+        outlines, _ = cv2.findContours(pores.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(painted, outlines, -1, _PORE_RGB, 1)
+        entries.append((f"pores (blue dye), outlined  {pores_percent:.1f} %", _PORE_RGB))
+    if um_per_px is not None:
+        painted = draw_scale_bar(painted, um_per_px * mask.shape[1] / size_wh[0])
+    font_px = min(max(14, max(size_wh) // 25), 40)  # read on a phone, where the picture is small
+    return _stacked([painted, legend(entries, font_px=font_px)], gap=font_px, as_column=size_wh[0] >= size_wh[1])
+
+
+def _shrunk(pores: NDArray[np.bool_], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    return cv2.resize(pores.astype(np.uint8), size_wh, interpolation=cv2.INTER_NEAREST) > 0
 
 
 def _check_image(image: RgbImage) -> None:
@@ -256,10 +275,10 @@ def _check_pair(image: RgbImage, heatmap: Heatmap) -> None:
         )
 
 
-def _panel_wh(image: RgbImage) -> tuple[int, int]:
+def _panel_wh(image: NDArray[np.uint8], long_side_px: int | None = None) -> tuple[int, int]:
     height, width = image.shape[:2]
     long_side = max(height, width)
-    scale = min(max(long_side, MIN_PANEL_PX), MAX_PANEL_PX) / long_side
+    scale = (long_side_px or min(max(long_side, MIN_PANEL_PX), MAX_PANEL_PX)) / long_side
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

@@ -15,6 +15,7 @@ from unicodedata import normalize
 from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import IMAGE_SUFFIXES, list_images
 from geocamnet.lights import light_of, light_of_folder, light_of_path, view_of
+from geocamnet.sections import section_pattern, sections_by_regex
 from geocamnet.taxonomy import CLASSES, canonical_name, find_class
 from geocamnet.train.filenames import prefix_of, split_of
 from geocamnet.train.manifest import read_manifest
@@ -96,7 +97,7 @@ def find_photographs(raw: Path, recipe: PrepareRecipe) -> Source:
     """
     if recipe.layout not in LAYOUTS:
         raise DataError(unknown_name("layout", recipe.layout, LAYOUTS))
-    section_pattern = _section_pattern(recipe.section_regex)
+    pattern = section_pattern(recipe.section_regex) if recipe.section_regex else None
     found, skipped = _image_paths(raw)
     manifest = _manifest_file(raw, recipe)
     if manifest:
@@ -110,7 +111,7 @@ def find_photographs(raw: Path, recipe: PrepareRecipe) -> Source:
     photographs = [
         replace(one, um_per_px=recipe.raw_um_per_px) if one.um_per_px is None else one for one in reading.photographs
     ]
-    photographs, section_notes = _with_sections(photographs, section_pattern)
+    photographs, section_notes = _with_sections(photographs, pattern)
     photographs, field_notes = _with_fields(photographs)
     photographs.sort(key=lambda one: one.path)
     notes = [
@@ -273,33 +274,11 @@ def _read_by_prefix(found: Sequence[str], layout: str) -> _Reading | None:
     return _Reading(photographs, _spelling_notes(spelt), skipped)
 
 
-def _section_pattern(section_regex: str) -> re.Pattern[str] | None:
-    if not section_regex:
-        return None
-    try:
-        pattern = re.compile(section_regex)
-    except re.error as error:
-        raise DataError(f"--section-regex '{section_regex}' is no regular expression: {error}.") from error
-    if not pattern.groups:
-        raise DataError(
-            f"--section-regex '{section_regex}' needs a group around the section's name, "
-            r"such as '_(S\d+)_' or '(?P<section>S\d+)'."
-        )
-    return pattern
-
-
 def _with_sections(
     photographs: Sequence[RawPhotograph], pattern: re.Pattern[str] | None
 ) -> tuple[list[RawPhotograph], list[str]]:
     if pattern:
-        group = "section" if "section" in pattern.groupindex else 1
-        matches = [pattern.search(one.path) for one in photographs]
-        sections = [(match.group(group) or "") if match else "" for match in matches]
-        if not any(sections):
-            raise DataError(
-                f"--section-regex '{pattern.pattern}' matches none of {len(photographs)} photographs, "
-                f"such as {photographs[0].path}. It is searched for in the path below RAW."
-            )
+        sections = sections_by_regex([one.path for one in photographs], pattern, below="RAW")
         photographs = [replace(one, section=section) for one, section in zip(photographs, sections, strict=True)]
     known = {one.section for one in photographs if one.section}
     without = sum(not one.section for one in photographs)
