@@ -29,7 +29,7 @@ _CHATTY = (
 class OnProgress(Protocol):
     """Moves a progress bar."""
 
-    def __call__(self, done: int, total: int, what: str = "") -> None:
+    def __call__(self, done: int, total: int | None, what: str = "") -> None:
         """Show that ``done`` of ``total`` is done and, where it changes, of what."""
 
 
@@ -70,7 +70,7 @@ def progress(what: str) -> Iterator[OnProgress]:
         task = bar.add_task(what, total=None)
         shown = what
 
-        def on_progress(done: int, total: int, what: str = "") -> None:
+        def on_progress(done: int, total: int | None, what: str = "") -> None:
             nonlocal shown
             if what and what != shown:
                 bar.reset(task, description=what)  # the time left is of this part alone

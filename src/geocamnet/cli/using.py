@@ -1,6 +1,7 @@
 """The verbs that use a model, for which the base package is enough, and the demo. Heavy imports stay inside."""
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -84,6 +85,94 @@ def run(
     if pairs:
         joined = sum(bool(row.joined) for row in result.rows)
         log.info("%d field(s) of several photographs, %d photograph(s) alone", joined, len(result.rows) - joined)
+
+
+@app.command(sort_key=12)
+def camera(
+    source: str = "0",
+    *,
+    model: Path | None = None,
+    out: Path = Path("camera"),
+    show_class: str | None = None,
+    texture: bool = False,
+    when_still: bool = False,
+    opacity: float = 0.5,
+    inverse: bool = False,
+    um_per_px: float | None = None,
+    objective: str | None = None,
+    size_px: tuple[int, int] | None = None,
+    frames_per_s: float | None = None,
+    headless: bool = False,
+    seconds: float | None = None,
+    max_frames: int | None = None,
+) -> None:
+    """Name and map what a camera sees, live, in a window or into a recording.
+
+    Args:
+        source: a camera's number (0 is the first), a video file, a folder of photographs shown one after another, or
+            a URL (rtsp://, http://).
+        model: model file; the bundled one where none is named.
+        out: folder for recordings and snapshots.
+        show_class: the class whose heatmap is shown; the most probable one of each frame where none is named.
+        texture: refine the heatmap with texture, and measure it.
+        when_still: name and map only while the stage stands still.
+        opacity: of the heat's colour, 0 to 1.
+        inverse: darken what has no heat, instead of colouring what has.
+        um_per_px: micrometres a pixel of the frames, for the scale bar.
+        objective: name of the objective: its scale is taken, and kept where one is measured in the window.
+        size_px: width and height asked of a camera.
+        frames_per_s: at which a video (its own rate where none is named) or a folder (1) is shown in a window.
+        headless: no window; record until the source ends, Ctrl-C, --seconds or --max-frames.
+        seconds: record so long.
+        max_frames: record so many frames.
+    """
+    from geocamnet.runtime.live import Live, Wishes
+    from geocamnet.runtime.model import load
+    from geocamnet.runtime.objectives import scale_of
+    from geocamnet.runtime.screen import View
+    from geocamnet.runtime.source import Source
+    from geocamnet.runtime.window import record, show
+
+    if not 0 <= opacity <= 1:
+        raise DataError(f"--opacity must be 0 to 1; received {opacity}.")
+    if um_per_px is not None and not um_per_px > 0:
+        raise DataError(f"--um-per-px must be above 0; received {um_per_px}.")
+    if um_per_px is not None and objective is not None:
+        raise DataError("--um-per-px and --objective both tell a scale; give one of them.")
+    if not headless and (seconds is not None or max_frames is not None):
+        raise DataError("--seconds and --max-frames end a recording without a window; add --headless.")
+    opened = load(model)
+    if show_class is not None:
+        opened.card.class_index(show_class)  # an unknown one is told before the camera is opened
+    if model is not None:
+        log.info("model: %s (%s)", opened.card.name, opened.path)
+    wishes = Wishes(show_class, texture, when_still)
+    view = View(opacity=opacity, inverse=inverse, um_per_px=um_per_px)
+    feed = Source(source, size_wh=size_px)
+    rate = None if headless else frames_per_s or feed.frames_per_s or 1.0
+    with Live(feed, opened, wishes, lossless=headless and not feed.is_live, frames_per_s=rate) as live:
+        if objective is not None:
+            shape_hw = live.first_frame().image.shape
+            try:
+                view.um_per_px = scale_of(objective, shape_hw)
+            except DataError as error:
+                if headless:
+                    raise
+                log.warning("%s", error)  # the window is where it is measured
+        if headless:
+            # A service that is stopped ends as with Ctrl-C: the recording is completed.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            with progress("recording") as on_progress:
+                ended = record(live, view, out=out, max_frames=max_frames, seconds=seconds,
+                               on_progress=lambda done: on_progress(done, max_frames or feed.count))  # fmt: skip
+        else:
+            ended = show(live, view, out=out, objective=objective)
+    if ended.video is not None:
+        log.info("%s: %d frames; %s beside it", ended.video, ended.recorded, ended.table)
+    log.info(
+        "%d frames captured, %d analysed (%.1f a second), %d passed over for newer ones, %d unreadable",
+        ended.captured, ended.analysed, ended.analysed / max(1e-6, ended.seconds), ended.dropped, ended.unreadable,
+    )  # fmt: skip
 
 
 @app.command(sort_key=17)

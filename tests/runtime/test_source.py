@@ -8,7 +8,7 @@ import pytest
 
 from geocamnet.errors import DataError, SourceError
 from geocamnet.images import write_image
-from geocamnet.runtime import camera
+from geocamnet.runtime import source
 from geocamnet.runtime.camera import watch
 
 CLASSES = ["oolite", "foam", "vug"]
@@ -67,12 +67,12 @@ class FakeCamera:
 @pytest.fixture
 def plug(monkeypatch):
     """Return a function that plugs in a fake camera."""
-    monkeypatch.setattr(camera, "READ_PAUSE_S", 0)
-    monkeypatch.setattr(camera, "RECONNECT_PAUSE_S", 0)
+    monkeypatch.setattr(source, "READ_PAUSE_S", 0)
+    monkeypatch.setattr(source, "RECONNECT_PAUSE_S", 0)
 
     def plug_in(openings, **options):
         fake = FakeCamera(openings, **options)
-        monkeypatch.setattr(camera.cv2, "VideoCapture", fake)
+        monkeypatch.setattr(source.cv2, "VideoCapture", fake)
         return fake
 
     return plug_in
@@ -145,7 +145,7 @@ def test_a_dropped_frame_does_not_end_a_camera(plug, student):
 
     fake = plug([[]])
     hiccup = Hiccup([[bgr((255, 0, 0))] * 3])
-    camera.cv2.VideoCapture = hiccup
+    source.cv2.VideoCapture = hiccup
     assert len(list(islice(watch(0, student), 1))) == 1
     assert hiccup.opened == 1
     assert fake.opened == 0
@@ -164,7 +164,7 @@ def test_a_camera_that_has_gone_away_is_told_after_some_attempts(plug, student):
     assert [p.label for _, p in islice(frames, 2)] == ["oolite", "oolite"]
     with pytest.raises(SourceError, match=r"Camera 0 has gone away after 2 frames.*cable"):
         next(frames)
-    assert fake.reads == 2 + camera.FAILED_READS  # what can't be opened again is not read from
+    assert fake.reads == 2 + source.FAILED_READS  # what can't be opened again is not read from
     assert fake.released == fake.opened == 1
 
 
@@ -172,7 +172,7 @@ def test_a_camera_that_opens_but_never_gives_a_frame_is_told(plug, student):
     fake = plug([[]] * 10)
     with pytest.raises(SourceError, match="after 0 frames"):
         next(watch(0, student))
-    assert fake.opened == fake.released == 1 + camera.RECONNECTS
+    assert fake.opened == fake.released == 1 + source.RECONNECTS
 
 
 def test_a_camera_that_can_not_be_opened_lists_what_was_tried(plug, student):

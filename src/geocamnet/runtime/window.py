@@ -1,0 +1,198 @@
+"""A live view in a window, or without one into a recording."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from geocamnet.errors import GeocamnetError, SourceError
+from geocamnet.runtime.controls import BACKSPACE, ENTER, ESCAPE, MOST_FRAMES_PER_S, USUAL_FRAMES_PER_S, Controls
+from geocamnet.runtime.live import Live
+from geocamnet.runtime.recording import Recording
+from geocamnet.runtime.screen import Screen, View
+
+_log = logging.getLogger(__name__)
+
+TITLE = "GeoCAMNet"
+WAIT_S = 0.01  # for an analysis, before the picture is drawn with the one before
+
+_KEYS = {10: ENTER, 13: ENTER, 27: ESCAPE, 8: BACKSPACE, 127: BACKSPACE}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a live view did.
+
+    Attributes:
+        captured, analysed, dropped, unreadable: frames.
+        recorded: frames of the recording; 0 without one.
+        video, table: its files.
+        seconds: that it took.
+    """
+
+    captured: int
+    analysed: int
+    dropped: int
+    unreadable: int
+    recorded: int
+    video: Path | None
+    table: Path | None
+    seconds: float
+
+
+def show(live: Live, view: View, *, out: Path, objective: str | None = None) -> Outcome:
+    """Show a live view in a window, until it is closed or ``q`` is pressed.
+
+    Args:
+        live: started.
+        view: how it is shown at the beginning.
+        out: folder for recordings and snapshots.
+        objective: name under which a measured scale is kept.
+
+    Raises:
+        SourceError: there is no screen, or the source failed; a recording is completed first.
+    """
+    _open_window()
+    began = time.monotonic()
+    with Controls(live, view, out=out, objective=objective) as controls:
+        mouse = _Mouse(controls)
+        cv2.setMouseCallback(TITLE, mouse)
+        sized = False
+        try:
+            while not controls.has_quit:
+                controls.analysis = live.take(WAIT_S) or controls.analysis
+                picture = controls.picture()
+                if picture is not None:
+                    if not sized:  # a window of the picture's own size; afterwards it is the user's
+                        cv2.resizeWindow(TITLE, picture.shape[1], picture.shape[0])
+                        sized = True
+                    cv2.imshow(TITLE, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                elif live.is_over:
+                    raise SourceError(f"{live.source.name}: ended without a frame.")
+                pressed = cv2.pollKey() if not live.is_over else cv2.waitKey(20)
+                if pressed >= 0:
+                    code = pressed & 0xFF
+                    controls.press(_KEYS.get(code, chr(code)))
+                if sized and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+                    break
+        finally:
+            cv2.destroyAllWindows()
+            cv2.waitKey(1)
+    return _outcome(live, None, began)
+
+
+def record(
+    live: Live,
+    view: View,
+    *,
+    out: Path,
+    max_frames: int | None = None,
+    seconds: float | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Record a live view without a window, until the source ends, Ctrl-C, or as long as asked.
+
+    Args:
+        live: started; lossless gives every frame of a file once, otherwise the recording keeps the clock's time.
+        view: how it is shown.
+        out: folder for the recording.
+        max_frames: of the recording.
+        seconds: by the clock.
+        on_progress: called with the number of frames recorded so far.
+
+    Raises:
+        SourceError: the source failed or the disk is nearly full; what was recorded is completed first.
+    """
+    began, screen = time.monotonic(), Screen()
+    recording: Recording | None = None
+    since = 0.0
+    rate = live.source.frames_per_s or USUAL_FRAMES_PER_S
+    if live.source.is_live:
+        rate = min(rate, MOST_FRAMES_PER_S)
+    by_clock = live.source.is_live
+    try:
+        while not (live.is_over and live.error is None):
+            if seconds is not None and time.monotonic() - began >= seconds:
+                break
+            analysis = live.take(0.2)
+            if analysis is None:
+                continue
+            view.forget_scale_if_resized(analysis.frame.image.shape, is_live=live.source.is_live)
+            status = [f"{view.um_per_px:.3g} µm a pixel"] if view.um_per_px is not None else []
+            status.append(f"frame {analysis.frame.number}, {analysis.frame.time_s:.2f} s")
+            picture = screen.draw(analysis.frame.image, analysis, view, status=status, at_once=not by_clock)
+            if recording is None:
+                since = time.monotonic()
+                recording = Recording(
+                    out / time.strftime("recording-%Y%m%d-%H%M%S"),
+                    (picture.shape[1], picture.shape[0]),
+                    frames_per_s=rate,
+                    class_names=live.model.card.class_names,
+                    um_per_px=view.um_per_px,
+                )
+            recording.add(picture, analysis, at_s=time.monotonic() - since if by_clock else None)
+            if on_progress is not None:
+                on_progress(recording.frames)
+            if max_frames is not None and recording.frames >= max_frames:
+                break
+    except KeyboardInterrupt:
+        live.stop()  # a way to end it, not an error
+    except GeocamnetError:
+        if recording is not None:
+            _log.info("%s: complete up to there, %d frames", recording.video, recording.frames)
+        raise
+    finally:
+        if recording is not None:
+            recording.close()
+    return _outcome(live, recording, began)
+
+
+class _Mouse:
+    """Turns presses and moves of the left button into a line."""
+
+    def __init__(self, controls: Controls) -> None:
+        self.controls = controls
+        self.start: tuple[int, int] | None = None
+
+    def __call__(self, event: int, x: int, y: int, *_: object) -> None:
+        if event == cv2.EVENT_LBUTTONDOWN:
+            self.start = (x, y)
+        elif self.start is not None and event in (cv2.EVENT_MOUSEMOVE, cv2.EVENT_LBUTTONUP):
+            self.controls.drag(self.start, (x, y))
+            if event == cv2.EVENT_LBUTTONUP:
+                self.start = None
+
+
+def _outcome(live: Live, recording: Recording | None, began: float) -> Outcome:
+    return Outcome(
+        captured=live.captured,
+        analysed=live.analysed,
+        dropped=live.dropped,
+        unreadable=live.unreadable,
+        recorded=recording.frames if recording is not None else 0,
+        video=recording.video if recording is not None else None,
+        table=recording.table if recording is not None else None,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _open_window() -> None:
+    # Without a screen the window's library ends the whole process: that is asked before.
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise SourceError(
+            "There is no screen to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is set). Record without one "
+            "with --headless, or start it on the machine's own desktop."
+        )
+    os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # it misses fonts that are not needed
+    try:
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+    except cv2.error as error:
+        raise SourceError(
+            "This OpenCV has no windows (opencv-python-headless is installed in place of opencv-python). Record "
+            "without one with --headless, or install opencv-python."
+        ) from error
