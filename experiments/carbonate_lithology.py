@@ -19,7 +19,7 @@ from typing import Any
 from common import FIGURES, HEAT, ROOT, add, end_well, once, read_recipe, settings
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
-from geocamnet.runtime.folder import predict_folder
+from geocamnet.runtime.folder.predict import predict_folder
 from geocamnet.runtime.model import load
 from geocamnet.train.cam import extract
 from geocamnet.train.evaluate import evaluate

@@ -14,7 +14,7 @@ import geocamnet.runtime
 HEAVY = {"torch", "torchvision", "timm", "lightning", "torchmetrics", "sklearn", "skimage", "matplotlib", "onnx"}
 GROUND = ("errors", "taxonomy", "card", "lights", "images", "tiles", "doctor", "runtime")
 MODULES = [f"geocamnet.{name}" for name in GROUND] + [
-    f"geocamnet.runtime.{one.name}" for one in pkgutil.iter_modules(geocamnet.runtime.__path__)
+    one.name for one in pkgutil.walk_packages(geocamnet.runtime.__path__, "geocamnet.runtime.")
 ]
 
 
@@ -27,7 +27,7 @@ def loaded_by(code):
 
 
 def test_the_runtime_has_modules():
-    assert {"geocamnet.runtime.model", "geocamnet.runtime.camera", "geocamnet.runtime.huge"} <= set(MODULES)
+    assert {"geocamnet.runtime.model", "geocamnet.runtime.live.camera", "geocamnet.runtime.huge"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("module", MODULES)

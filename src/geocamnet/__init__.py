@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from geocamnet.card import ModelCard
     from geocamnet.errors import DataError, GeocamnetError, ModelError, SourceError
     from geocamnet.images import read_image, write_image
-    from geocamnet.runtime.camera import watch
-    from geocamnet.runtime.folder import predict_folder
+    from geocamnet.runtime.folder.predict import predict_folder
     from geocamnet.runtime.heatmap import enhance
     from geocamnet.runtime.huge import predict_huge
+    from geocamnet.runtime.live.camera import watch
     from geocamnet.runtime.model import Model, load
     from geocamnet.runtime.pairs import combine
     from geocamnet.runtime.prediction import Prediction
@@ -36,11 +36,11 @@ _HOMES = {
     "enhance": "geocamnet.runtime.heatmap",
     "load": "geocamnet.runtime.model",
     "overlay": "geocamnet.runtime.render",
-    "predict_folder": "geocamnet.runtime.folder",
+    "predict_folder": "geocamnet.runtime.folder.predict",
     "predict_huge": "geocamnet.runtime.huge",
     "read_image": "geocamnet.images",
     "texture_maps": "geocamnet.runtime.texture",
-    "watch": "geocamnet.runtime.camera",
+    "watch": "geocamnet.runtime.live.camera",
     "write_image": "geocamnet.images",
 }
 

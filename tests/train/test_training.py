@@ -10,7 +10,7 @@ import torch
 
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image
-from geocamnet.runtime.folder import predict_folder
+from geocamnet.runtime.folder.predict import predict_folder
 from geocamnet.runtime.model import load
 from geocamnet.runtime.prediction import REFUSALS
 from geocamnet.train.cam import extract

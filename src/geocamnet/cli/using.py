@@ -3,6 +3,9 @@
 import logging
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,7 +55,7 @@ def run(
         seed: of the point grid and of the intervals.
         overwrite: do again what is there.
     """
-    from geocamnet.runtime.folder import predict_folder
+    from geocamnet.runtime.folder.predict import predict_folder
     from geocamnet.runtime.model import load
     from geocamnet.runtime.prediction import REFUSALS
 
@@ -126,12 +129,12 @@ def camera(
         seconds: record so long.
         max_frames: record so many frames.
     """
-    from geocamnet.runtime.live import Live, Wishes
+    from geocamnet.runtime.live.live import Live, Wishes
+    from geocamnet.runtime.live.objectives import scale_of
+    from geocamnet.runtime.live.screen import View
+    from geocamnet.runtime.live.source import Source
+    from geocamnet.runtime.live.window import record, show
     from geocamnet.runtime.model import load
-    from geocamnet.runtime.objectives import scale_of
-    from geocamnet.runtime.screen import View
-    from geocamnet.runtime.source import Source
-    from geocamnet.runtime.window import record, show
 
     if not 0 <= opacity <= 1:
         raise DataError(f"--opacity must be 0 to 1; received {opacity}.")
@@ -150,7 +153,8 @@ def camera(
     view = View(opacity=opacity, inverse=inverse, um_per_px=um_per_px)
     feed = Source(source, size_wh=size_px)
     rate = None if headless else frames_per_s or feed.frames_per_s or 1.0
-    with Live(feed, opened, wishes, lossless=headless and not feed.is_live, frames_per_s=rate) as live:
+    lossless = headless and not feed.is_live
+    with _told_to_stop() as stop, Live(feed, opened, wishes, lossless=lossless, frames_per_s=rate) as live:
         if objective is not None:
             shape_hw = live.first_frame().image.shape
             try:
@@ -160,19 +164,35 @@ def camera(
                     raise
                 log.warning("%s", error)  # the window is where it is measured
         if headless:
-            # A service that is stopped ends as with Ctrl-C: the recording is completed.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
             with progress("recording") as on_progress:
-                ended = record(live, view, out=out, max_frames=max_frames, seconds=seconds,
+                ended = record(live, view, out=out, max_frames=max_frames, seconds=seconds, stop=stop,
                                on_progress=lambda done: on_progress(done, max_frames or feed.count))  # fmt: skip
         else:
-            ended = show(live, view, out=out, objective=objective)
+            ended = show(live, view, out=out, objective=objective, stop=stop)
     if ended.video is not None:
         log.info("%s: %d frames; %s beside it", ended.video, ended.recorded, ended.table)
     log.info(
         "%d frames captured, %d analysed (%.1f a second), %d passed over for newer ones, %d unreadable",
         ended.captured, ended.analysed, ended.analysed / max(1e-6, ended.seconds), ended.dropped, ended.unreadable,
     )  # fmt: skip
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Turn Ctrl-C and a service's end into an event that is looked at between two frames; a second one interrupts."""
+    told = threading.Event()
+
+    def tell(*_: object) -> None:
+        if told.is_set():
+            raise KeyboardInterrupt
+        told.set()
+
+    before = {one: signal.signal(one, tell) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 @app.command(sort_key=17)

@@ -9,14 +9,21 @@ from typing import Any
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import read_image
-from geocamnet.runtime.areas import PhotographArea, area_columns, area_row, read_areas
-from geocamnet.runtime.areas_page import Page, Picture, write_page
-from geocamnet.runtime.folder_row import FolderRow
-from geocamnet.runtime.out_folder import AREAS, MASK_NAMES, areas_picture_path, mask_path, picture_path, write_json
+from geocamnet.runtime.folder.areas import PhotographArea, area_columns, area_row, read_areas
+from geocamnet.runtime.folder.areas_page import Page, Picture, write_page
+from geocamnet.runtime.folder.out_folder import (
+    AREAS,
+    MASK_NAMES,
+    areas_picture_path,
+    mask_path,
+    picture_path,
+    write_json,
+)
+from geocamnet.runtime.folder.row import FolderRow
+from geocamnet.runtime.folder.series import Mask, Measured, Section, sum_up
+from geocamnet.runtime.folder.series_tables import write_series_tables
+from geocamnet.runtime.folder.tables import write_table
 from geocamnet.runtime.prediction import REFUSALS
-from geocamnet.runtime.series import Mask, Measured, Section, sum_up
-from geocamnet.runtime.series_tables import write_series_tables
-from geocamnet.runtime.tables import write_table
 from geocamnet.sections import section_by_place, section_by_regex, section_pattern, sections_by_regex
 
 NOT_TOLD = "(not told)"  # the section of photographs that --section-regex does not match

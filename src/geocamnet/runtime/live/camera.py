@@ -6,9 +6,9 @@ from contextlib import closing
 
 from geocamnet.errors import SourceError
 from geocamnet.images import RgbImage
+from geocamnet.runtime.live.source import Source
 from geocamnet.runtime.model import Model
 from geocamnet.runtime.prediction import Prediction
-from geocamnet.runtime.source import Source
 
 
 def watch(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from geocamnet.errors import DataError, GeocamnetError
 from geocamnet.images import RgbImage
-from geocamnet.runtime.live import Analysis, Live, analyse
-from geocamnet.runtime.objectives import Objective, keep_objective, scale_from_line
-from geocamnet.runtime.recording import Recording, save_snapshot
-from geocamnet.runtime.screen import BEHIND_FROM_S, Screen, View, display_factor
-from geocamnet.runtime.source import Frame
+from geocamnet.runtime.live.live import Analysis, Live, analyse
+from geocamnet.runtime.live.objectives import Objective, keep_objective, scale_from_line
+from geocamnet.runtime.live.recording import Recording, save_snapshot
+from geocamnet.runtime.live.screen import BEHIND_FROM_S, Screen, View, display_factor
+from geocamnet.runtime.live.source import Frame
 
 OPACITY_STEP = 0.1
 MESSAGE_S = 5.0

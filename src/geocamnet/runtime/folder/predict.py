@@ -15,13 +15,9 @@ from geocamnet import __version__
 from geocamnet.errors import DataError, ModelError, unknown_name
 from geocamnet.images import RgbImage, list_images, scaled_size_hw, write_image
 from geocamnet.lights import light_of_path
-from geocamnet.runtime.areas import THRESHOLD, PhotographArea, class_mask
-from geocamnet.runtime.folder_row import FolderRow, read_rows, write_rows
-from geocamnet.runtime.folder_sums import Summing, write_sums
-from geocamnet.runtime.heatmap import enhance
-from geocamnet.runtime.measure import area_percent, texture_entropy
-from geocamnet.runtime.model import Model
-from geocamnet.runtime.out_folder import (
+from geocamnet.runtime.folder.areas import THRESHOLD, PhotographArea, class_mask
+from geocamnet.runtime.folder.folder_sums import Summing, write_sums
+from geocamnet.runtime.folder.out_folder import (
     AREAS,
     FROM_ALL,
     MASKS,
@@ -37,11 +33,15 @@ from geocamnet.runtime.out_folder import (
     remove_results,
     write_summary,
 )
+from geocamnet.runtime.folder.row import FolderRow, read_rows, write_rows
+from geocamnet.runtime.folder.series import Section
+from geocamnet.runtime.folder.tables import append_to_table, as_text, begin_table, cannot_write, write_row, write_table
+from geocamnet.runtime.heatmap import enhance
+from geocamnet.runtime.measure import area_percent, texture_entropy
+from geocamnet.runtime.model import Model
 from geocamnet.runtime.pairs import find_fields, predict_field
 from geocamnet.runtime.porosity import LOOKED_FOR, Dye, measure_dye
 from geocamnet.runtime.render import MAX_PANEL_PX, class_map_picture, draw_scale_bar, overlay, side_by_side
-from geocamnet.runtime.series import Section
-from geocamnet.runtime.tables import append_to_table, as_text, begin_table, cannot_write, write_row, write_table
 
 POROSITIES = ("blue",)
 HEAT_OPACITY = 0.6  # of the colour at full heat

@@ -6,21 +6,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
-import psutil
 import pytest
 
 from geocamnet.errors import SourceError
 from geocamnet.images import list_images
-from geocamnet.runtime import window
-from geocamnet.runtime.live import Live, Wishes
-from geocamnet.runtime.screen import View
-from geocamnet.runtime.source import Frame, Source
-from geocamnet.runtime.window import record, show
+from geocamnet.runtime.live import window
+from geocamnet.runtime.live.live import Live, Wishes
+from geocamnet.runtime.live.screen import View
+from geocamnet.runtime.live.source import Frame, Source
+from geocamnet.runtime.live.window import record, show
 
 CLASSES = ["oolite", "foam", "vug"]
 
@@ -110,13 +110,15 @@ def test_a_camera_that_is_pulled_out_leaves_a_complete_recording(paint, tmp_path
     assert source.closed
 
 
-def test_ctrl_c_is_a_way_to_end_it(paint, tmp_path, student):
-    def interrupt(done):
+def test_it_ends_when_it_is_told_to(paint, tmp_path, student):
+    stop = threading.Event()
+
+    def tell(done):
         if done >= 5:
-            raise KeyboardInterrupt
+            stop.set()
 
     with Live(Camera([paint((48, 64), "oolite")] * 10_000), student) as live:
-        outcome = record(live, View(), out=tmp_path / "out", on_progress=interrupt)
+        outcome = record(live, View(), out=tmp_path / "out", on_progress=tell, stop=stop)
     assert count_frames(outcome.video) == len(lines_of(outcome.table)) >= 5
 
 
@@ -139,6 +141,7 @@ def test_black_frames_and_changing_sizes_go_through(paint, tmp_path, student):
 
 
 def test_memory_and_open_files_do_not_grow(paint, tmp_path, student):
+    psutil = pytest.importorskip("psutil", reason="the memory of this process is read with psutil: pip install psutil")
     me, images = psutil.Process(), [paint((160, 160), name) for name in CLASSES]
 
     class Film(Camera):
@@ -203,7 +206,8 @@ def test_the_verb_says_what_does_not_go_together(words, told, video, tmp_path, s
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal to send")
-def test_a_service_that_is_stopped_completes_its_recording(tmp_path, paint, student):
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_and_a_service_that_is_stopped_complete_the_recording(how, tmp_path, paint, student):
     path = tmp_path / "long.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (160, 120))
     for number in range(400):
@@ -215,7 +219,7 @@ def test_a_service_that_is_stopped_completes_its_recording(tmp_path, paint, stud
     while not list(out.glob("*.csv")) and time.monotonic() < until:
         time.sleep(0.02)
     time.sleep(0.3)
-    running.send_signal(signal.SIGTERM)
+    running.send_signal(getattr(signal, how))
     _, said = running.communicate(timeout=60)
     assert running.returncode == 0, said
     (video,), (table,) = out.glob("*.mp4"), out.glob("*.csv")

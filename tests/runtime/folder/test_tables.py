@@ -3,7 +3,7 @@
 import pytest
 
 from geocamnet.errors import DataError
-from geocamnet.runtime.tables import append_to_table, as_text, begin_table, read_table, write_row, write_table
+from geocamnet.runtime.folder.tables import append_to_table, as_text, begin_table, read_table, write_row, write_table
 
 COLUMNS = ("name", "value")
 

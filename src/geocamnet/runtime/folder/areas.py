@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from geocamnet.card import ModelCard
 from geocamnet.errors import ModelError
+from geocamnet.runtime.folder.tables import read_table
 from geocamnet.runtime.heatmap import place_maps, scale_maps
 from geocamnet.runtime.measure import strongest_class
 from geocamnet.runtime.porosity import Dye
 from geocamnet.runtime.prediction import Prediction
-from geocamnet.runtime.tables import read_table
 
 NO_CLASS = "no_class"  # what the pixels are called whose heat reaches the threshold for no class
 THRESHOLD = 0.5  # heat at or above it counts as covered

@@ -10,8 +10,8 @@ from typing import Any
 
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
-from geocamnet.runtime.folder_row import FolderRow
-from geocamnet.runtime.series_tables import CLASSES, SECTIONS
+from geocamnet.runtime.folder.row import FolderRow
+from geocamnet.runtime.folder.series_tables import CLASSES, SECTIONS
 
 TABLE, AREAS, SKIPPED, SUMMARY = "predictions.csv", "areas.csv", "skipped.csv", "summary.json"
 PAGE, MASK_NAMES = "areas.html", "masks.json"

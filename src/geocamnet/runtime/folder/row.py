@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from geocamnet.runtime.tables import read_table, write_table
+from geocamnet.runtime.folder.tables import read_table, write_table
 
 
 @dataclass(frozen=True)

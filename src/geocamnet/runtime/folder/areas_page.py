@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 from geocamnet.card import ModelCard
 from geocamnet.images import written_aside
-from geocamnet.runtime.areas import NO_CLASS, THRESHOLD
-from geocamnet.runtime.out_folder import AREAS, PAGE, SKIPPED, TABLE
+from geocamnet.runtime.folder.areas import NO_CLASS, THRESHOLD
+from geocamnet.runtime.folder.out_folder import AREAS, PAGE, SKIPPED, TABLE
+from geocamnet.runtime.folder.series import LEAST_UNITS, Section, Share
+from geocamnet.runtime.folder.series_tables import CLASSES, SECTIONS, count_units
 from geocamnet.runtime.porosity import DyeColour
-from geocamnet.runtime.series import LEAST_UNITS, Section, Share
-from geocamnet.runtime.series_tables import CLASSES, SECTIONS, count_units
 
 MOST_PICTURE_BYTES = 6_000_000  # of pictures in the page; a third more once written as text
 MOST_DETAILED = 200  # sections told class by class; the tables hold all

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from geocamnet.runtime.live import Analysis, Wishes, analyse
+from geocamnet.runtime.live.live import Analysis, Wishes, analyse
+from geocamnet.runtime.live.screen import LEAST_HEIGHT_PX, MOST_HEIGHT_PX, PANEL_PX, Screen, View, display_factor
+from geocamnet.runtime.live.source import Frame
 from geocamnet.runtime.render import overlay
-from geocamnet.runtime.screen import LEAST_HEIGHT_PX, MOST_HEIGHT_PX, PANEL_PX, Screen, View, display_factor
-from geocamnet.runtime.source import Frame
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def longest_run(row):
 
 def test_letters_are_drawn_again_only_now_and_then_unless_asked(seen, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("geocamnet.runtime.screen.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("geocamnet.runtime.live.screen.time.monotonic", lambda: clock[0])
     screen = Screen()
 
     def panel(status, **options):

@@ -10,10 +10,10 @@ import pytest
 
 from geocamnet.errors import SourceError
 from geocamnet.images import read_image
-from geocamnet.runtime import recording as module
-from geocamnet.runtime.live import Analysis, Wishes, analyse
-from geocamnet.runtime.recording import FIXED_COLUMNS, Recording, save_snapshot
-from geocamnet.runtime.source import Frame
+from geocamnet.runtime.live import recording as module
+from geocamnet.runtime.live.live import Analysis, Wishes, analyse
+from geocamnet.runtime.live.recording import FIXED_COLUMNS, Recording, save_snapshot
+from geocamnet.runtime.live.source import Frame
 
 
 @pytest.fixture

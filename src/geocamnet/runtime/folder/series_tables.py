@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from geocamnet.card import ModelCard
-from geocamnet.runtime.areas import NO_CLASS
+from geocamnet.runtime.folder.areas import NO_CLASS
+from geocamnet.runtime.folder.series import Section
+from geocamnet.runtime.folder.tables import write_table
 from geocamnet.runtime.prediction import NOT_SURE, NOTHING_HERE, UNFAMILIAR
-from geocamnet.runtime.series import Section
-from geocamnet.runtime.tables import write_table
 
 SECTIONS, CLASSES = "sections.csv", "classes.csv"
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geocamnet.images import RgbImage
 from geocamnet.runtime.heatmap import Heatmap
-from geocamnet.runtime.live import Analysis
+from geocamnet.runtime.live.live import Analysis
 from geocamnet.runtime.render import draw_scale_bar, overlay
 
 PANEL_PX = 330

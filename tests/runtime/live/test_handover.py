@@ -3,7 +3,7 @@
 import threading
 import time
 
-from geocamnet.runtime.handover import Handover
+from geocamnet.runtime.live.handover import Handover
 
 
 def test_the_newest_replaces_what_was_not_taken_and_is_counted():

@@ -14,7 +14,7 @@ import numpy as np
 from geocamnet import __version__
 from geocamnet.errors import SourceError
 from geocamnet.images import RgbImage, write_image, written_aside
-from geocamnet.runtime.live import Analysis
+from geocamnet.runtime.live.live import Analysis
 from geocamnet.runtime.model import Model
 
 # The first that this installation of OpenCV can write; MPEG-4 plays everywhere, Motion JPEG is always there.

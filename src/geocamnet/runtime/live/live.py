@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from geocamnet.errors import DataError, GeocamnetError, SourceError
-from geocamnet.runtime.handover import Handover
 from geocamnet.runtime.heatmap import Heatmap, enhance
+from geocamnet.runtime.live.handover import Handover
+from geocamnet.runtime.live.source import Frame, Source
+from geocamnet.runtime.live.stillness import Stillness
 from geocamnet.runtime.measure import area_percent, texture_entropy
 from geocamnet.runtime.model import Model
 from geocamnet.runtime.prediction import Prediction
-from geocamnet.runtime.source import Frame, Source
-from geocamnet.runtime.stillness import Stillness
 
 THRESHOLD = 0.5  # heat at or above it counts as covered in the area
 RATE_OVER = 30  # the last so many things tell how many there are a second

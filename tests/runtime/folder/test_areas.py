@@ -7,13 +7,13 @@ import pytest
 
 from geocamnet.card import ClassCard
 from geocamnet.errors import DataError, ModelError
-from geocamnet.runtime import areas as areas_file
-from geocamnet.runtime.areas import PhotographArea, area_columns, area_row, class_mask, read_areas
+from geocamnet.runtime.folder import areas as areas_file
+from geocamnet.runtime.folder.areas import PhotographArea, area_columns, area_row, class_mask, read_areas
+from geocamnet.runtime.folder.tables import write_table
 from geocamnet.runtime.heatmap import place_maps, scale_maps
 from geocamnet.runtime.measure import strongest_class
 from geocamnet.runtime.porosity import Dye
 from geocamnet.runtime.prediction import prediction_of
-from geocamnet.runtime.tables import write_table
 
 
 def predicted(card, shape_hw, *, seed=0, scale=8.0):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from geocamnet.images import list_images, read_image
-from geocamnet.runtime import recording as recording_module
-from geocamnet.runtime.controls import BACKSPACE, ENTER, ESCAPE, Controls, _folded
-from geocamnet.runtime.live import Live, Wishes, analyse
-from geocamnet.runtime.objectives import scale_of
-from geocamnet.runtime.screen import PANEL_PX, View
-from geocamnet.runtime.source import Frame
+from geocamnet.runtime.live import recording as recording_module
+from geocamnet.runtime.live.controls import BACKSPACE, ENTER, ESCAPE, Controls, _folded
+from geocamnet.runtime.live.live import Live, Wishes, analyse
+from geocamnet.runtime.live.objectives import scale_of
+from geocamnet.runtime.live.screen import PANEL_PX, View
+from geocamnet.runtime.live.source import Frame
 
 
 class Standing:

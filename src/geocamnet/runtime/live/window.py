@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from pathlib import Path
 import cv2
 
 from geocamnet.errors import GeocamnetError, SourceError
-from geocamnet.runtime.controls import BACKSPACE, ENTER, ESCAPE, MOST_FRAMES_PER_S, USUAL_FRAMES_PER_S, Controls
-from geocamnet.runtime.live import Live
-from geocamnet.runtime.recording import Recording
-from geocamnet.runtime.screen import Screen, View
+from geocamnet.runtime.live.controls import BACKSPACE, ENTER, ESCAPE, MOST_FRAMES_PER_S, USUAL_FRAMES_PER_S, Controls
+from geocamnet.runtime.live.live import Live
+from geocamnet.runtime.live.recording import Recording
+from geocamnet.runtime.live.screen import Screen, View
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ class Outcome:
     seconds: float
 
 
-def show(live: Live, view: View, *, out: Path, objective: str | None = None) -> Outcome:
+def show(
+    live: Live, view: View, *, out: Path, objective: str | None = None, stop: threading.Event | None = None
+) -> Outcome:
     """Show a live view in a window, until it is closed or ``q`` is pressed.
 
     Args:
@@ -53,6 +56,7 @@ def show(live: Live, view: View, *, out: Path, objective: str | None = None) -> 
         view: how it is shown at the beginning.
         out: folder for recordings and snapshots.
         objective: name under which a measured scale is kept.
+        stop: ends it as ``q`` does.
 
     Raises:
         SourceError: there is no screen, or the source failed; a recording is completed first.
@@ -64,7 +68,7 @@ def show(live: Live, view: View, *, out: Path, objective: str | None = None) -> 
         cv2.setMouseCallback(TITLE, mouse)
         sized = False
         try:
-            while not controls.has_quit:
+            while not (controls.has_quit or (stop is not None and stop.is_set())):
                 controls.analysis = live.take(WAIT_S) or controls.analysis
                 picture = controls.picture()
                 if picture is not None:
@@ -93,9 +97,10 @@ def record(
     out: Path,
     max_frames: int | None = None,
     seconds: float | None = None,
+    stop: threading.Event | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Outcome:
-    """Record a live view without a window, until the source ends, Ctrl-C, or as long as asked.
+    """Record a live view without a window, until the source ends or as long as asked.
 
     Args:
         live: started; lossless gives every frame of a file once, otherwise the recording keeps the clock's time.
@@ -103,6 +108,7 @@ def record(
         out: folder for the recording.
         max_frames: of the recording.
         seconds: by the clock.
+        stop: ends it between two frames.
         on_progress: called with the number of frames recorded so far.
 
     Raises:
@@ -116,7 +122,7 @@ def record(
         rate = min(rate, MOST_FRAMES_PER_S)
     by_clock = live.source.is_live
     try:
-        while not (live.is_over and live.error is None):
+        while not (live.is_over and live.error is None) and not (stop is not None and stop.is_set()):
             if seconds is not None and time.monotonic() - began >= seconds:
                 break
             analysis = live.take(0.2)
@@ -140,8 +146,6 @@ def record(
                 on_progress(recording.frames)
             if max_frames is not None and recording.frames >= max_frames:
                 break
-    except KeyboardInterrupt:
-        live.stop()  # a way to end it, not an error
     except GeocamnetError:
         if recording is not None:
             _log.info("%s: complete up to there, %d frames", recording.video, recording.frames)

@@ -13,9 +13,9 @@ import pytest
 
 from geocamnet.errors import DataError
 from geocamnet.images import read_image, write_image
-from geocamnet.runtime import areas_page
-from geocamnet.runtime.folder import predict_folder
-from geocamnet.runtime.folder_sums import NOT_TOLD
+from geocamnet.runtime.folder import areas_page
+from geocamnet.runtime.folder.folder_sums import NOT_TOLD
+from geocamnet.runtime.folder.predict import predict_folder
 
 MADE = ("areas.csv", "sections.csv", "classes.csv", "areas.html", "masks.json")
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geocamnet.errors import DataError
-from geocamnet.runtime.areas import NO_CLASS, PhotographArea
+from geocamnet.runtime.folder.areas import NO_CLASS, PhotographArea
+from geocamnet.runtime.folder.series import LEAST_UNITS, SERIES, Measured, bootstrap_percent, student_t_95, sum_up
 from geocamnet.runtime.measure import grid_points, grid_step, tally
 from geocamnet.runtime.porosity import Dye
 from geocamnet.runtime.prediction import NOT_SURE, UNFAMILIAR
-from geocamnet.runtime.series import LEAST_UNITS, SERIES, Measured, bootstrap_percent, student_t_95, sum_up
 
 NAMES = ("oolite", "foam")
 
@@ -117,7 +117,7 @@ def test_the_lights_of_a_view_are_one_field():
 
 @pytest.mark.parametrize(("units", "least"), [(6, 0.88), (20, 0.91)])
 def test_the_interval_holds_the_truth_about_nineteen_times_in_twenty(units, least, monkeypatch):
-    monkeypatch.setattr("geocamnet.runtime.series.DRAWS", 400)
+    monkeypatch.setattr("geocamnet.runtime.folder.series.DRAWS", 400)
     rng = np.random.default_rng(3)
     held, naive_held, times = 0, 0, 200
     for seed in range(times):

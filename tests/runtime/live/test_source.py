@@ -8,8 +8,8 @@ import pytest
 
 from geocamnet.errors import DataError, SourceError
 from geocamnet.images import write_image
-from geocamnet.runtime import source
-from geocamnet.runtime.camera import watch
+from geocamnet.runtime.live import source
+from geocamnet.runtime.live.camera import watch
 
 CLASSES = ["oolite", "foam", "vug"]
 

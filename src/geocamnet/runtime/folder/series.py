@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geocamnet.errors import DataError
 from geocamnet.lights import view_of
-from geocamnet.runtime.areas import NO_CLASS, PhotographArea
+from geocamnet.runtime.folder.areas import NO_CLASS, PhotographArea
 from geocamnet.runtime.measure import Z_95, PointCount, grid_points, grid_step, tally
 from geocamnet.runtime.porosity import Dye
 from geocamnet.runtime.prediction import REFUSALS

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from geocamnet.runtime.stillness import STILL_AFTER_S, STUCK_AFTER_S, Stillness
+from geocamnet.runtime.live.stillness import STILL_AFTER_S, STUCK_AFTER_S, Stillness
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from geocamnet.errors import DataError
-from geocamnet.runtime import objectives
-from geocamnet.runtime.objectives import Objective, keep_objective, read_objectives, scale_from_line, scale_of
+from geocamnet.runtime.live import objectives
+from geocamnet.runtime.live.objectives import Objective, keep_objective, read_objectives, scale_from_line, scale_of
 
 
 @pytest.fixture(autouse=True)

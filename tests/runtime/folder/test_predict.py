@@ -12,13 +12,13 @@ import pytest
 from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image, write_image
-from geocamnet.runtime import folder as folder_file
 from geocamnet.runtime.familiar import statistics
-from geocamnet.runtime.folder import predict_folder
-from geocamnet.runtime.folder_row import COLUMNS
+from geocamnet.runtime.folder import predict as folder_file
+from geocamnet.runtime.folder.out_folder import picture_path
+from geocamnet.runtime.folder.predict import predict_folder
+from geocamnet.runtime.folder.row import COLUMNS
 from geocamnet.runtime.measure import area_percent, texture_entropy
 from geocamnet.runtime.model import load
-from geocamnet.runtime.out_folder import picture_path
 from geocamnet.runtime.pairs import combine
 from geocamnet.runtime.render import MAX_PANEL_PX
 

@@ -9,8 +9,8 @@ import pytest
 
 from geocamnet.errors import DataError, ModelError, SourceError
 from geocamnet.images import write_image
-from geocamnet.runtime.live import Live, Rate, Wishes, analyse
-from geocamnet.runtime.source import Frame, Source
+from geocamnet.runtime.live.live import Live, Rate, Wishes, analyse
+from geocamnet.runtime.live.source import Frame, Source
 
 CLASSES = ["oolite", "foam", "vug"]
 
@@ -199,14 +199,14 @@ def test_the_first_frame_is_waited_for_or_its_absence_told(frames, student, monk
         assert live.first_frame().number == 0
     with Live(Camera([], error=SourceError("no film")), student) as live, pytest.raises(SourceError, match="no film"):
         live.first_frame()
-    monkeypatch.setattr("geocamnet.runtime.live.FIRST_WITHIN_S", 0.05)
+    monkeypatch.setattr("geocamnet.runtime.live.live.FIRST_WITHIN_S", 0.05)
     with Live(Camera(frames, pause_s=0.5), student) as live, pytest.raises(SourceError, match=r"no frame came within"):
         live.first_frame()
 
 
 def test_the_rate_is_that_of_the_last_things(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("geocamnet.runtime.live.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("geocamnet.runtime.live.live.time.monotonic", lambda: clock[0])
     rate = Rate()
     assert rate.per_s == 0
     for _ in range(100):

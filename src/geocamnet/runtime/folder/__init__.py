@@ -1,0 +1,1 @@
+"""A folder of photographs in; pictures, tables and a page out."""

@@ -1,0 +1,1 @@
+"""Live: frames of a camera, what the student says of them, a window, recordings."""
