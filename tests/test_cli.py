@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -416,8 +417,6 @@ def test_doctor_shows_a_fix_for_what_is_wrong_and_a_note_for_what_could_be_had(c
 
 
 def test_a_card_of_several_labels_and_no_figures_is_shown_too(capsys, tmp_path, make_student, tiny_card):
-    from dataclasses import replace
-
     card = replace(tiny_card, labels="multi", data={}, um_per_px=2.5, long_side_px=None)
     main(["info", str(make_student(tmp_path / "m.onnx", card))])
     shown = capsys.readouterr().out
