@@ -5,6 +5,7 @@ answer, and where. Heavy packages are imported inside the fixtures.
 """
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -17,6 +18,7 @@ from hypothesis import settings
 
 from geocamnet.card import METADATA_KEY, ClassCard, ModelCard
 from geocamnet.images import write_image
+from geocamnet.runtime.kept import FOLDER_VARIABLE
 from geocamnet.runtime.model import Model, load
 from geocamnet.train.index import SPLITS, IndexRow, write_index
 
@@ -165,6 +167,12 @@ def paint_halves(
     image[:, width // 2 :] = CLASS_COLOURS[right or left]
     grain = np.random.default_rng(seed).normal(0, 6, image.shape)
     return np.clip(image * 0.7 + 30 + grain, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_choices_of_this_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what `geocamnet benchmark --keep` has kept for whoever runs the tests out of them."""
+    os.environ[FOLDER_VARIABLE] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session", autouse=True)

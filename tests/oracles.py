@@ -37,6 +37,32 @@ def bilinear(heatmap: NDArray, shape_hw: tuple[int, int], stride: int, seen_hw: 
     return resized
 
 
+def guided_filter_at(
+    heat: NDArray, guide: NDArray, row: int, column: int, *, radius_px: int, regularisation: float
+) -> float:
+    """Guided filter at one pixel: the fits of all windows that hold it, each solved on its own, in float64."""
+    reach = 2 * radius_px
+    heat = np.pad(heat.astype(np.float64), reach, mode="symmetric")
+    guide = np.pad(guide.astype(np.float64), [(reach, reach), (reach, reach), (0, 0)], mode="symmetric")
+    here = guide[row + reach, column + reach]
+    slopes, offsets = [], []
+    for y in range(row - radius_px, row + radius_px + 1):
+        for x in range(column - radius_px, column + radius_px + 1):
+            y_in, x_in = (
+                -1 - at if at < 0 else 2 * size - 1 - at if at >= size else at  # windows beyond the edge are mirrored
+                for at, size in ((y, heat.shape[0] - 2 * reach), (x, heat.shape[1] - 2 * reach))
+            )
+            rows = slice(y_in + reach - radius_px, y_in + reach + radius_px + 1)
+            columns = slice(x_in + reach - radius_px, x_in + reach + radius_px + 1)
+            g = guide[rows, columns].reshape(-1, guide.shape[2])
+            p = heat[rows, columns].ravel()
+            sigma = np.atleast_2d(np.cov(g.T, bias=True)) + regularisation * np.eye(g.shape[1])
+            slope = np.linalg.solve(sigma, ((g - g.mean(0)) * (p - p.mean())[:, None]).mean(0))
+            slopes.append(slope)
+            offsets.append(p.mean() - slope @ g.mean(0))
+    return float(np.mean(slopes, axis=0) @ here + np.mean(offsets))
+
+
 def intersection_over_union(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Pixels in both over pixels in either."""
     return float((mask & truth).sum() / (mask | truth).sum())

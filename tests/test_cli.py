@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from tiny import write_data
 
 PIPELINE = [
     "synthesize", "prepare", "train", "adopt", "cam", "pretrain", "distil", "evaluate", "export", "report", "run",
-    "camera", "info", "doctor", "demo",
+    "camera", "benchmark", "info", "doctor", "demo",
 ]  # fmt: skip
 CLASSES = ["micritic_limestone", "oolite", "vug"]
 SMALL = ["--image-px", "64", "--crop-px", "64", "--epochs", "2", "--batch-size", "8", "--workers", "0"]
@@ -420,8 +421,6 @@ def test_doctor_shows_a_fix_for_what_is_wrong_and_a_note_for_what_could_be_had(c
 
 
 def test_a_card_of_several_labels_and_no_figures_is_shown_too(capsys, tmp_path, make_student, tiny_card):
-    from dataclasses import replace
-
     card = replace(tiny_card, labels="multi", data={}, um_per_px=2.5, long_side_px=None)
     main(["info", str(make_student(tmp_path / "m.onnx", card))])
     shown = capsys.readouterr().out
@@ -443,6 +442,52 @@ def test_without_a_model_named_the_bundled_one_is_used_and_told(
     main(["info"])
     assert caplog.messages == [f"bundled student: {tiny_card.summary}"]
     assert "three colour filters" in capsys.readouterr().out
+
+
+def test_a_benchmark_shows_its_tables_writes_its_figures_and_keeps_the_fastest(
+    capsys, caplog, tmp_path, monkeypatch, make_student, tiny_card
+):
+    monkeypatch.setenv("GEOCAMNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "100")
+    caplog.set_level("INFO", logger="geocamnet")
+    record = {"same_name": 1.0, "balanced_accuracy": {"fp32": 0.9, "int8": 0.9}}
+    small = replace(tiny_card, precision="int8", quantisation=record)
+    files = [str(make_student(tmp_path / "m.onnx", tiny_card)), str(make_student(tmp_path / "m.int8.onnx", small))]
+    figures = tmp_path / "figures.json"
+    main(["benchmark", *files, "--size-px", "96x64", "64×48", "--repeats", "2", "--keep", "--out", str(figures)])
+    shown = capsys.readouterr().out
+    assert "96x64: median and 95th percentile of 2 repeats, ms" in shown
+    assert "64x48" in shown
+    assert "texture" in shown
+    assert "on this machine" in shown
+    assert "Peak memory" in shown
+    assert json.loads(figures.read_text(encoding="utf-8"))["repeats"] == 2
+    assert "geocamnet run opens m." in caplog.text
+    assert (tmp_path / "cache" / "fastest.json").is_file()
+
+
+def test_a_benchmark_that_is_stopped_shows_what_it_has_and_keeps_nothing(capsys, tmp_path, monkeypatch, student_file):
+    from geocamnet.runtime import benchmark
+
+    monkeypatch.setenv("GEOCAMNET_CACHE", str(tmp_path / "cache"))
+    take, taken = benchmark._take, []
+
+    def take_some(*arguments):
+        taken.append(1)
+        if len(taken) > benchmark.WARM_UP + 2:
+            raise KeyboardInterrupt
+        return take(*arguments)
+
+    monkeypatch.setattr(benchmark, "_take", take_some)
+    with pytest.raises(SystemExit) as ended:
+        main(["benchmark", str(student_file), "--size-px", "32x32", "--threads", "1", "--keep"])
+    assert ended.value.code == 130
+    assert "Stopped after 2 repeats." in capsys.readouterr().out
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_frame_size_that_is_none_is_refused(capsys, student_file):
+    assert "received '512'" in error_of(capsys, "benchmark", student_file, "--size-px", "512")
 
 
 def test_classes_the_model_does_not_know_are_told_after_judging(capsys, caplog, tmp_path, student_file):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from geocamnet.card import ModelCard
     from geocamnet.doctor import Finding
+    from geocamnet.runtime.benchmark import Benchmark
 
 _CHATTY = (
     "lightning.pytorch",
@@ -141,6 +142,36 @@ def show_findings(findings: Sequence["Finding"]) -> None:
         console.print(f"{one.name}: {one.detail}", markup=False, highlight=False, soft_wrap=True)
         if one.fix:
             console.print(f"      {one.fix}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_benchmark(measured: "Benchmark") -> None:
+    """Show how long each stage took, a table for each frame size, and what that says."""
+    from rich.table import Table
+
+    from geocamnet.runtime.benchmark import CPU, STAGES, in_words
+
+    for size in dict.fromkeys(one.size_wh for one in measured.timings):
+        lines = [one for one in measured.timings if one.size_wh == size]
+        title = f"{size[0]}x{size[1]}: median and 95th percentile of {measured.repeats} repeats, ms"
+        table = Table(title=title, title_justify="left")
+        table.add_column("")
+        for one in lines:
+            provider = "" if one.provider == CPU else f"\n{one.provider.removesuffix('ExecutionProvider')}"
+            threads = f"{one.threads} thread{'s' if one.threads > 1 else ''}"
+            table.add_column(
+                f"{one.model.name}\n{one.precision}, {threads}{provider}", justify="right", overflow="fold"
+            )
+        for stage in (*STAGES, "frame"):
+            told = (stage == "frame" or one.ms[stage] for one in lines)
+            values = (
+                f"{one.median(stage):.1f}  {one.p95(stage):.1f}" if known else "-"
+                for one, known in zip(lines, told, strict=True)
+            )
+            table.add_row(stage, *values)
+        table.add_row("frames/s", *(f"{1000 / one.median('frame'):.0f}" for one in lines))
+        _output().print(table)
+    for line in in_words(measured):
+        _output().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show_table(title: str, names: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from geocamnet.card import ClassCard, ModelCard, TextureCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import scaled_size_hw
+from geocamnet.runtime import heatmap as heatmap_file
 from geocamnet.runtime.heatmap import enhance, guided_filter, resize_heatmap, scale_maps, texture_guide, threshold
-from oracles import bilinear, intersection_over_union
+from oracles import bilinear, guided_filter_at, intersection_over_union
 
 CARD = ModelCard(
     name="drawn",
@@ -93,6 +94,15 @@ def test_placing_equals_looking_up_every_pixel(shape_hw, stride, long_side_px, s
     np.testing.assert_allclose(placed, bilinear(heat, shape_hw, stride, seen_hw), atol=1e-5)
 
 
+@pytest.mark.parametrize("products", [1, 700, 1 << 20])
+def test_placing_is_the_same_in_strips_of_any_height(monkeypatch, products):
+    maps = np.random.default_rng(0).random((3, 7, 9)).astype(np.float32)
+    card = replace(CARD, long_side_px=None)
+    expected = np.stack([bilinear(one, (100, 140), 16, (100, 140)) for one in maps])
+    monkeypatch.setattr(heatmap_file, "_STRIP_PRODUCTS", products)
+    np.testing.assert_allclose(heatmap_file.place_maps(maps, (100, 140), card), expected, atol=1e-5)
+
+
 def test_a_cell_lies_on_the_pixel_it_is_centred_on():
     heat = np.zeros((3, 4), np.float32)
     heat[1, 2] = 1
@@ -158,6 +168,18 @@ def test_texture_finds_a_boundary_that_brightness_does_not_show():
     assert by_texture > unrefined + 0.08
     assert by_texture > by_grey + 0.08
     assert by_texture > 0.9
+
+
+@pytest.mark.parametrize(("channels", "strip_pixels"), [(1, 1 << 15), (3, 1 << 15), (3, 50), (4, 1)])
+def test_the_guided_filter_is_a_least_squares_fit_in_every_window(monkeypatch, channels, strip_pixels):
+    monkeypatch.setattr(heatmap_file, "_STRIP_PIXELS", strip_pixels)
+    rng = np.random.default_rng(channels)
+    guide = rng.random((19, 26, channels)).astype(np.float32)
+    heat = rng.random((19, 26)).astype(np.float32)
+    found = guided_filter(heat, guide, window_px=3, radius_px=2)
+    for row, column in [(0, 0), (18, 25), (9, 13), (0, 12), (10, 1)]:
+        expected = guided_filter_at(heat, guide, row, column, radius_px=2, regularisation=heatmap_file.REGULARISATION)
+        assert found[row, column] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_guide_lies_in_zero_to_one_at_any_number_of_levels():

@@ -64,6 +64,28 @@ def test_an_overlay_is_the_stated_blend():
     assert np.abs(overlay(image, heat, opacity=0.4, inverse=True) - dark).max() <= 1
 
 
+@pytest.mark.parametrize("opacity", [0.5, 0.7, 1.0])
+@pytest.mark.parametrize("inverse", [False, True])
+def test_an_overlay_is_within_a_grey_level_for_every_grey_and_heat(opacity, inverse):
+    greys, heat = np.meshgrid(np.arange(256, dtype=np.uint8), np.linspace(0, 1, 301, dtype=np.float32))
+    image = np.dstack([greys] * 3)
+    cover = opacity * (1 - heat if inverse else heat)[..., None].astype(float)
+    expected = image * (1 - cover) + cover * (0 if inverse else colour_heat(heat).astype(float))
+    assert np.abs(overlay(image, heat, opacity=opacity, inverse=inverse) - expected).max() <= 0.51
+
+
+def test_an_overlay_takes_views_and_heat_of_float64():
+    image, heat = photograph(), np.random.default_rng(1).random((240, 320))
+    expected = overlay(image[:, ::-1].copy(), heat[:, ::-1].astype(np.float32))
+    np.testing.assert_array_equal(overlay(image[:, ::-1], heat[:, ::-1]), expected)
+
+
+def test_heat_is_coloured_in_the_256_steps_of_its_table():
+    steps = np.random.default_rng(0).random((40, 50)).astype(np.float32)
+    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_PLASMA)[0, :, ::-1]
+    np.testing.assert_array_equal(colour_heat(steps), table[np.rint(steps * 255).astype(int)])
+
+
 def test_the_inverse_leaves_the_evidence_as_photographed():
     image = photograph()
     np.testing.assert_array_equal(overlay(image, even_heat(image, 1), inverse=True), image)

@@ -1,18 +1,20 @@
 """The verbs that use a model, for which the base package is enough, and the demo. Heavy imports stay inside."""
 
 import logging
+import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from geocamnet.cli.app import app
-from geocamnet.console import progress, show_card, show_findings
+from geocamnet.console import progress, show_benchmark, show_card, show_findings
 from geocamnet.errors import DataError
 
 log = logging.getLogger("geocamnet")
@@ -59,7 +61,7 @@ def run(
     from geocamnet.runtime.model import load
     from geocamnet.runtime.prediction import REFUSALS
 
-    opened = load(model, all_attitudes=all_attitudes)
+    opened = load(model, all_attitudes=all_attitudes, fastest=True)
     if model is not None:  # of the bundled one `load` says more
         log.info("model: %s (%s)", opened.card.name, opened.path)
     with progress("mapping") as on_progress:
@@ -144,7 +146,7 @@ def camera(
         raise DataError("--um-per-px and --objective both tell a scale; give one of them.")
     if not headless and (seconds is not None or max_frames is not None):
         raise DataError("--seconds and --max-frames end a recording without a window; add --headless.")
-    opened = load(model)
+    opened = load(model, fastest=True)
     if show_class is not None:
         opened.card.class_index(show_class)  # an unknown one is told before the camera is opened
     if model is not None:
@@ -193,6 +195,53 @@ def _told_to_stop() -> Iterator[threading.Event]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+@app.command(sort_key=16)
+def benchmark(
+    *models: Path,
+    size_px: Sequence[str] = ("512x512", "1280x960"),
+    threads: Sequence[int] = (),
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    repeats: int = 40,
+    keep: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Measure how long each stage of a frame takes on this machine; compare model files.
+
+    Args:
+        models: model files; the bundled one where none is named.
+        size_px: frame sizes, width x height.
+        threads: numbers of threads to measure; 1 and what run takes where none is named.
+        providers: execution providers of ONNX Runtime to measure.
+        repeats: of each configuration.
+        keep: let run open the fastest of these files (one network in several precisions) on this machine from now on.
+        out: write the figures to this JSON file as well.
+    """
+    from geocamnet.images import written_aside
+    from geocamnet.runtime import benchmark as measure
+
+    sizes = [_size_wh(one) for one in size_px]
+    with progress("measuring") as on_progress:
+        measured = measure.benchmark(
+            models, sizes_wh=sizes, threads=threads, providers=providers, repeats=repeats, on_progress=on_progress
+        )
+    show_benchmark(measured)
+    if out is not None:
+        with written_aside(out) as aside:
+            aside.write_text(dumps(measured.as_json(), indent=1) + "\n", encoding="utf-8")
+        log.info("figures: %s", out)
+    if measured.stopped:
+        sys.exit(130)
+    if keep:
+        log.info("%s", measure.keep_fastest(measured))
+
+
+def _size_wh(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)[x×](\d+)", text.strip().lower())
+    if found is None:
+        raise DataError(f"A frame size is width x height in pixels, such as 1280x960; received '{text}'.")
+    return int(found[1]), int(found[2])
 
 
 @app.command(sort_key=17)

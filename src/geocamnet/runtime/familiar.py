@@ -53,8 +53,10 @@ def statistics(image: RgbImage, long_side_px: int) -> NDArray[np.float64]:
         values = np.log1p(values) if name in _SPREADING else values
         scale = _TEXTURE.levels - 1 if name == "mean" else 1
         found += [float(values.mean(dtype=np.float64)) / scale, float(values.std(dtype=np.float64)) / scale]
-    red, green, blue = small.reshape(-1, 3).mean(axis=0)
-    spread = (small.max(axis=2) - small.min(axis=2)).mean()
+    channels = cv2.split(small)  # planes: numpy takes twenty times as long over an axis of three
+    red, green, blue = (float(one.mean(dtype=np.float64)) for one in channels)
+    highest, lowest = (pick(pick(channels[0], channels[1]), channels[2]) for pick in (cv2.max, cv2.min))
+    spread = cv2.subtract(highest, lowest).mean(dtype=np.float64)
     return np.array([*found, *(np.array([red - green, blue - green, spread]) / 255)])
 
 

@@ -15,6 +15,8 @@ Heatmap = NDArray[np.float32]
 
 GUIDE_FEATURES: tuple[str, ...] = ("contrast", "homogeneity", "variance")
 REGULARISATION = 1e-3  # of the guide's variance: texture that differs by less than 0.03 of full scale is noise
+_STRIP_PIXELS = 1 << 15  # a strip's arrays stay in a core's cache
+_STRIP_PRODUCTS = 1 << 17  # multiplications; OpenBLAS takes one thread up to 1 << 18
 
 
 def scale_maps(class_maps: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
@@ -96,7 +98,7 @@ def place_maps(
         _looked_up(cells, size, covered, card.map_stride)
         for cells, size, covered in zip(maps.shape[-2:], shape_hw[:2], covered_hw, strict=True)
     )
-    return np.asarray(across_y[rows] @ maps @ across_x.T, np.float32)
+    return _product(across_y[rows], _product(np.asarray(maps, np.float32), across_x.T))
 
 
 def cells_covered(shape_hw: tuple[int, ...], card: ModelCard) -> tuple[float, float]:
@@ -111,6 +113,21 @@ def _looked_up(cells: int, size: int, covered: float, stride: int) -> NDArray[np
     """Return (size, cells) weights of the bilinear look-up along one axis (see `place_maps`)."""
     places = np.clip((np.arange(size) + 0.5) * covered / size - 0.5 / stride, 0, cells - 1)[:, None]
     return np.maximum(0, 1 - np.abs(places - np.arange(cells))).astype(np.float32)
+
+
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``left @ right``, float32 (..., M, N), worked out a strip of rows at a time.
+
+    So small a strip is worked out by one thread. BLAS gives a larger product to a thread per core, which wait for each
+    other: where anything else runs, a frame then takes twenty times as long (measured).
+    """
+    height, inner, width = left.shape[-2], left.shape[-1], right.shape[-1]
+    found = np.empty((*np.broadcast_shapes(left.shape[:-2], right.shape[:-2]), height, width), np.float32)
+    rows = max(1, _STRIP_PRODUCTS // (inner * width))
+    for top in range(0, height, rows):
+        strip = slice(top, top + rows)
+        np.matmul(left[..., strip, :], right, out=found[..., strip, :])
+    return found
 
 
 def enhance(
@@ -181,13 +198,12 @@ def texture_guide(image: NDArray[np.uint8], texture: TextureCard) -> NDArray[np.
         high=texture.high,
     )
     top = (texture.levels - 1) ** 2
-    return np.dstack(
-        [
-            np.log1p(maps["contrast"]) / np.float32(log1p(top)),
-            maps["homogeneity"],
-            np.log1p(maps["variance"]) / np.float32(log1p(top / 4)),
-        ]
+    channels = (
+        np.log1p(maps["contrast"]) / np.float32(log1p(top)),
+        maps["homogeneity"],
+        np.log1p(maps["variance"]) / np.float32(log1p(top / 4)),
     )
+    return np.asarray(cv2.merge(channels), np.float32)
 
 
 def guided_filter(
@@ -221,23 +237,49 @@ def guided_filter(
     side = 2 * max(1, round(radius / step)) + 1
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT).reshape(values.shape)
+        return cv2.blur(values, (side, side), borderType=cv2.BORDER_REFLECT)
 
     count = guide.shape[2]
-    mean_guide, mean_heat = mean(small_guide), mean(small)
-    together = mean(small_guide * small[..., None]) - mean_guide * mean_heat[..., None]  # (h, w, K)
-    rows, columns = np.triu_indices(count)
-    products = mean(small_guide[..., rows] * small_guide[..., columns])
-    products -= mean_guide[..., rows] * mean_guide[..., columns]
-    spread = np.empty((*small.shape, count, count), np.float32)  # Sigma
-    spread[..., rows, columns] = spread[..., columns, rows] = products
-    spread += np.eye(count, dtype=np.float32) * np.float32(REGULARISATION)
-    slope: NDArray[np.float32] = np.linalg.solve(spread, together[..., None])[..., 0].astype(np.float32)  # a
-    offset = mean_heat - np.einsum("hwk,hwk->hw", slope, mean_guide + centre)  # b
+    guides = np.ascontiguousarray(np.moveaxis(small_guide, -1, 0))  # (K, h, w), as all that follows
+    mean_guides, mean_heat = [mean(one) for one in guides], mean(small)
+    equations = np.empty((count, count + 1, *small.shape), np.float32)  # Sigma + eps I, then cov(g, p)
+    for i in range(count):
+        for j in range(i, count):
+            equations[i, j] = equations[j, i] = mean(guides[i] * guides[j]) - mean_guides[i] * mean_guides[j]
+        equations[i, i] += np.float32(REGULARISATION)
+        equations[i, count] = mean(guides[i] * small) - mean_guides[i] * mean_heat
+    slopes = _solved(equations)  # a
+    offset = mean_heat + floor  # b, with what was taken off
+    for k in range(count):
+        offset -= slopes[k] * (mean_guides[k] + centre[k])
     size_wh = (width, height)
-    slope = cv2.resize(mean(slope), size_wh, interpolation=cv2.INTER_LINEAR).reshape(guide.shape)
-    offset = cv2.resize(mean(offset), size_wh, interpolation=cv2.INTER_LINEAR)
-    return np.einsum("hwk,hwk->hw", slope, guide) + offset + floor
+    refined = cv2.resize(mean(offset), size_wh, interpolation=cv2.INTER_LINEAR)
+    slope = cv2.merge([mean(one) for one in slopes])
+    slope = cv2.resize(slope, size_wh, interpolation=cv2.INTER_LINEAR).reshape(guide.shape)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        strip = slice(top, top + rows)
+        products = slope[strip] * guide[strip]
+        for k in range(count):
+            refined[strip] += products[..., k]
+    return refined
+
+
+def _solved(equations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return x (K, h, w) of ``A x = b``, (K, K + 1, h, w) holding A, symmetric and positive definite, and b.
+
+    Gauss's elimination, which needs no pivots for such an A, on all pixels at once; ``equations`` is overwritten.
+    """
+    count = len(equations)
+    for k in range(count):
+        equations[k, k + 1 :] /= equations[k, k]
+        for other in range(k + 1, count):
+            equations[other, k + 1 :] -= equations[other, k] * equations[k, k + 1 :]
+    found = equations[:, count]
+    for k in reversed(range(count)):
+        for other in range(k):
+            found[other] -= equations[other, k] * found[k]
+    return found
 
 
 def threshold(heatmap: Heatmap, value: float = 0.5) -> NDArray[np.bool_]:

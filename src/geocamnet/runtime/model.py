@@ -4,6 +4,7 @@ import hashlib
 import logging
 import math
 import os
+import sys
 import time
 from collections.abc import Sequence
 from importlib import resources
@@ -19,12 +20,14 @@ from geocamnet.card import METADATA_KEY, ModelCard
 from geocamnet.errors import DataError, ModelError, unknown_name
 from geocamnet.images import MAX_PIXELS, RgbImage
 from geocamnet.runtime.attitudes import in_all_attitudes
+from geocamnet.runtime.kept import choice_for, why_not
 from geocamnet.runtime.prediction import Prediction, prediction_of, probabilities_of
 
 log = logging.getLogger(__name__)
 
 _OUTPUTS = ("probabilities", "class_maps")
 _CHECKPOINT_SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".safetensors", ".h5", ".pkl"})
+MOST_THREADS = 4  # of a network this small, more only wait for each other
 _FATAL_ONLY = 4  # ONNX Runtime's log severity: its errors are raised, and told in our words
 
 
@@ -143,18 +146,23 @@ def load(
     threads: int = 0,
     providers: Sequence[str] | None = None,
     all_attitudes: bool = False,
+    fastest: bool = False,
 ) -> Model:
     """Open a student.
 
     Args:
         path: an ``.onnx`` file written by ``geocamnet export``; None opens the bundled student,
             and says in the log which that is, what it knows and what not.
-        threads: of ONNX Runtime inside one prediction; 0 lets it choose.
+        threads: of ONNX Runtime inside one prediction; 0 takes one for each core this process may use, at most 4.
+            They sleep between operations rather than spin: a camera and texture need the cores too.
         providers: ONNX Runtime's execution providers, the preferred first, such as
             ``["CUDAExecutionProvider", "CPUExecutionProvider"]``; None computes on the CPU, which is there on
             every machine and gives the same numbers everywhere.
         all_attitudes: look at every photograph in all eight attitudes (its quarter turns, and those of its mirror
             image) and average the evidence: eight times the work, for names that are right a little more often.
+        fastest: where ``geocamnet benchmark --keep`` found another precision of the same network, beside the file
+            named, faster on this machine, open that one and say so in the log, and take the threads that were fastest.
+            Without it the file named is the file opened.
 
     Raises:
         ModelError: no such file, not a model, a model without its card, outputs other than the contract's, or
@@ -164,7 +172,21 @@ def load(
         raise ModelError(f"threads must be 0 (choose) or more; received {threads}.")
     file = bundled_student() if path is None else Path(path)
     content = _read(file)
-    session = _open_session(file, content, threads, providers)
+    choice = choice_for(hashlib.sha256(content).hexdigest()) if fastest else None
+    if choice is not None:
+        threads = threads or choice.threads
+    model = _open(file, content, threads, providers, all_attitudes)
+    if path is None:
+        log.info("bundled student: %s", model.card.summary)
+    if choice is not None and choice.sha256 != model.sha256:
+        return _other_precision(model, file.with_name(choice.file), choice.sha256, threads, providers)
+    return model
+
+
+def _open(
+    file: Path, content: bytes, threads: int, providers: Sequence[str] | None, all_attitudes: bool = False
+) -> Model:
+    session = _open_session(file, content, threads or default_threads(), providers)
     metadata = session.get_modelmeta().custom_metadata_map
     if METADATA_KEY not in metadata:
         raise ModelError(
@@ -176,9 +198,41 @@ def load(
     except ModelError as error:
         raise ModelError(f"{file}: {error}") from error
     _check_contract(file, session, card)
-    if path is None:
-        log.info("bundled student: %s", card.summary)
     return Model(file, content, session, card, all_attitudes=all_attitudes)
+
+
+def _other_precision(named: Model, file: Path, sha256: str, threads: int, providers: Sequence[str] | None) -> Model:
+    """Return the model found faster than the one named, or that one if it may not be replaced; either is said."""
+    try:
+        content = _read(file)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ModelError("it has changed since")
+        model = _open(file, content, threads, providers, named.all_attitudes)
+        if reason := why_not(named.card, model.card):
+            raise ModelError(reason)
+    except ModelError as error:
+        log.warning(
+            "%s, chosen by geocamnet benchmark --keep, is not used for %s: %s. Measure again.",
+            file.name, named.path.name, error,
+        )  # fmt: skip
+        return named
+    changed = model.card.quantisation
+    same = f": the name of fp32 on {changed['same_name']:.1%} of validation photographs" if changed else ""
+    log.info(
+        "opened %s in place of %s, faster on this machine by geocamnet benchmark --keep (%s%s)",
+        file.name, named.path.name, model.card.precision, same,
+    )  # fmt: skip
+    return model
+
+
+def default_threads() -> int:
+    """Return how many threads a prediction takes: one for each core this process may use, at most 4."""
+    return min(MOST_THREADS, usable_cores())
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def bundled_student() -> Path:
@@ -275,15 +329,21 @@ def _open_session(file: Path, content: bytes, threads: int, providers: Sequence[
             raise ModelError(unknown_name("execution provider", name, installed))
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    # ONNX Runtime's threads otherwise run on, looking for work, when a prediction is done: at 30 frames a second that
+    # takes six times the processor time, away from the camera, from texture and from whatever else runs (measured).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _FATAL_ONLY
     try:
         # From memory: ONNX Runtime opens paths in ways of its own, and one file is all there may be.
-        return ort.InferenceSession(content, options, providers=wanted)
+        session = ort.InferenceSession(content, options, providers=wanted)
     except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
         raise ModelError(
             f"{file}: not an ONNX model that can be opened ({error}). The file is damaged, cut short or of "
             "another kind; export it again with: geocamnet export RUN MODEL.onnx"
         ) from error
+    if (used := session.get_providers())[0] != wanted[0]:
+        log.warning("%s: %s can't be used here; computing with %s", file, wanted[0], used[0])
+    return session
 
 
 def _check_contract(file: Path, session: ort.InferenceSession, card: ModelCard) -> None:

@@ -1,7 +1,7 @@
 """Pictures for people: heat laid on the photograph, panels side by side, legend, scale bar."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import floor, isfinite, log10
 from typing import TypeVar
 
@@ -47,15 +47,22 @@ def colour_heat(heatmap: Heatmap) -> RgbImage:
     """
     if heatmap.ndim != 2 or heatmap.size == 0 or not (heatmap.min() >= 0 and heatmap.max() <= 1):
         raise DataError(f"A heatmap must be (H, W) in 0 to 1; received shape {heatmap.shape} of {heatmap.dtype}.")
-    steps = np.rint(heatmap * 255).astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(steps, cv2.COLORMAP_PLASMA), cv2.COLOR_BGR2RGB)
+    steps = cv2.convertScaleAbs(heatmap.astype(np.float32, copy=False), alpha=255)  # rounds half to even, as np.rint
+    return np.asarray(cv2.applyColorMap(steps, _plasma_rgb()), np.uint8)
+
+
+@cache
+def _plasma_rgb() -> NDArray[np.uint8]:
+    """Return the 256 colours of heat, RGB uint8 (256, 1, 3)."""
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    return np.asarray(cv2.cvtColor(cv2.applyColorMap(ramp, cv2.COLORMAP_PLASMA), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def overlay(image: RgbImage, heatmap: Heatmap, *, opacity: float = 0.5, inverse: bool = False) -> RgbImage:
     """Lay a heatmap on the photograph; without heat the photograph shows untouched.
 
     result = image + opacity heat (colour_heat(heat) - image). ``inverse`` darkens what has no heat instead and
-    leaves the evidence as photographed: result = image (1 - opacity (1 - heat)).
+    leaves the evidence as photographed: result = image (1 - opacity (1 - heat)). Both to within one grey level.
 
     Args:
         image: RGB uint8 (H, W, 3).
@@ -69,11 +76,13 @@ def overlay(image: RgbImage, heatmap: Heatmap, *, opacity: float = 0.5, inverse:
     _check_pair(image, heatmap)
     if not 0 <= opacity <= 1:
         raise DataError(f"opacity must be 0 to 1; received {opacity}.")
-    colour = np.zeros_like(image) if inverse else colour_heat(heatmap)
-    heat = heatmap.astype(np.float32)
-    cover = np.float32(opacity) * (1 - heat if inverse else heat)[..., None]  # (H, W, 1)
-    below = image.astype(np.float32)
-    return np.rint(below + cover * (colour - below)).astype(np.uint8)
+    heat = heatmap.astype(np.float32, copy=False)
+    if inverse:
+        colour, cover = np.zeros_like(image), np.float32(opacity) * (1 - heat)
+    else:
+        colour, cover = colour_heat(heat), np.float32(opacity) * heat  # (H, W, 3) and (H, W)
+    # In one pass: numpy takes five, each through memory. It divides by the sum of the weights, which is 1.
+    return np.asarray(cv2.blendLinear(np.ascontiguousarray(image), colour, 1 - cover, cover), np.uint8)
 
 
 def draw_scale_bar(image: RgbImage, um_per_px: float) -> RgbImage:

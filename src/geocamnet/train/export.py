@@ -22,6 +22,7 @@ from geocamnet.runtime.model import load
 from geocamnet.train.index import read_index
 from geocamnet.train.predictor import network_predictor
 from geocamnet.train.quantise import PRECISIONS, Photographs, how_made, quantise, what_it_changed
+from geocamnet.train.rewrite import rewrite
 from geocamnet.train.runs import Network, load_network
 from geocamnet.train.teacher import Teacher
 from geocamnet.train.weights import save_weights
@@ -130,6 +131,7 @@ def build_graph(network: Network, card: ModelCard) -> onnx.ModelProto:
     versions = {one.domain: one.version for one in merged.opset_import}  # each part brought its own
     del merged.opset_import[:]
     merged.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
+    rewrite(merged, "scaled")
     _name_sizes(merged)
     onnx.checker.check_model(merged, full_check=True)
     return merged

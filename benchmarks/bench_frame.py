@@ -1,0 +1,199 @@
+"""What a live frame costs, stage by stage, and how much less than the plain way, as a ratio in one run.
+
+Ours: the network (which scales the frame itself), the heatmap of the top class, contrast and homogeneity by box
+filters, the overlay. The plain way, found in much published code, takes the same network, enlarges the map with OpenCV
+and scales it to the frame's own range, builds a plane per pair of grey levels, filters each, sums the features, and
+blends in floats. Texture has the same settings in both (8 levels, window 5, one angle), and both are compared before
+they are timed. Beside them stands a frame refined as `geocamnet run` does it (16 levels, window 15, four angles, guided
+filter). All ways take turns on each frame; medians are told. Weights are drawn: time knows no training.
+
+    python benchmarks/bench_frame.py [--model MODEL.onnx] [--threads N] [--repeats N] [--out FILE.json]
+"""
+
+import argparse
+import json
+import logging
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from geocamnet.card import ClassCard, ModelCard
+from geocamnet.images import scaled_size_hw, written_aside
+from geocamnet.runtime.heatmap import enhance
+from geocamnet.runtime.model import Model, load
+from geocamnet.runtime.prediction import Prediction
+from geocamnet.runtime.render import overlay
+from geocamnet.runtime.texture import quantise, texture_maps
+from geocamnet.taxonomy import CLASSES
+
+SIZES_WH, WORKING_PX, ALONE_PX = ((512, 512), (1280, 960)), 320, 512
+LEVELS, WINDOW_PX, OPACITY = 8, 5, 0.5
+GOALS_MS = {(512, 512): 10.0, (1280, 960): 25.0}  # on two idle cores
+FEATURES = ("contrast", "homogeneity")
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+def drawn_student(folder: Path, long_side_px: int) -> Path:
+    """Write an untrained student."""
+    import torch
+
+    from geocamnet.train.export import build_graph, write_metadata
+    from geocamnet.train.student import Student, count_parameters
+
+    torch.manual_seed(0)
+    network = Student(len(CLASSES)).eval()
+    card = ModelCard(
+        name="drawn weights",
+        classes=tuple(ClassCard(one.name, one.title, one.colour_rgb) for one in CLASSES),
+        labels="single",
+        architecture="mobilenetv3_small_075",
+        parameters=count_parameters(network),
+        map_stride=16,
+        long_side_px=long_side_px,
+        um_per_px=None,
+        map_scale=(1e-3,) * len(CLASSES),
+        class_bias=(0.0,) * len(CLASSES),
+    )
+    graph = build_graph(network, card)
+    write_metadata(graph, card)
+    file = folder / f"{long_side_px}.onnx"
+    onnx.save(graph, file)
+    return file
+
+
+def plain_texture(image: Image) -> dict[str, Floats]:
+    """Contrast and homogeneity at 0 degrees from one filtered plane per ordered pair of levels."""
+    levels = quantise(image, levels=LEVELS, low=0, high=255)
+    neighbour = np.concatenate([levels[:, 1:], levels[:, -1:]], axis=1)
+    kernel = np.ones((WINDOW_PX, WINDOW_PX), np.uint8)
+    planes = np.zeros((LEVELS, LEVELS, *levels.shape), np.float32)
+    for i in range(LEVELS):
+        for j in range(LEVELS):
+            planes[i, j] = (levels == i) & (neighbour == j)
+            planes[i, j] = cv2.filter2D(planes[i, j], -1, kernel)
+    total = planes.sum(axis=(0, 1))
+    contrast, homogeneity = np.zeros(levels.shape, np.float32), np.zeros(levels.shape, np.float32)
+    for i in range(LEVELS):
+        for j in range(LEVELS):
+            contrast += planes[i, j] * (i - j) ** 2
+            homogeneity += planes[i, j] / (1 + (i - j) ** 2)
+    return {"contrast": contrast / total, "homogeneity": homogeneity / total}
+
+
+def plain_render(image: Image, prediction: Prediction) -> Image:
+    """The top class's map enlarged, scaled to its own range, coloured and blended in floats."""
+    top = int(np.argmax(prediction.probabilities))
+    heat = cv2.resize(prediction.class_maps[top], (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
+    heat = (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
+    coloured = cv2.cvtColor(cv2.applyColorMap(np.uint8(255 * heat), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+    mixed = np.float32(coloured) / 255 * OPACITY + np.float32(image) / 255 * (1 - OPACITY)
+    return np.uint8(255 * np.clip(mixed, 0, 1))
+
+
+def our_texture(image: Image) -> dict[str, Floats]:
+    """The same two features by `geocamnet.runtime.texture`."""
+    return texture_maps(image, features=FEATURES, window_px=WINDOW_PX, levels=LEVELS, angles_deg=(0,))
+
+
+def frame_of(size_wh: tuple[int, int]) -> Image:
+    """A drawn frame with grain."""
+    noise = np.random.default_rng(0).integers(0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX)
+
+
+def check(image: Image) -> None:
+    """End the program where the two textures are not of one kind."""
+    plain, ours = plain_texture(image), our_texture(image)
+    for name in FEATURES:
+        # They differ by which pairs they count at the edge of a window; inside they tell the same.
+        alike = np.corrcoef(plain[name][8:-8, 8:-8].ravel(), ours[name][8:-8, 8:-8].ravel())[0, 1]
+        if not alike > 0.9:
+            sys.exit(f"The two ways disagree on {name} (correlation {alike:.3f}): nothing to compare.")
+
+
+def measure(model: Model, image: Image, repeats: int) -> dict[str, float]:
+    """Medians in ms of every stage of both ways, taking turns."""
+    size_hw = scaled_size_hw(image.shape[:2], model.card.long_side_px or max(image.shape))
+    seen = np.asarray(cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    times: dict[str, list[float]] = {}
+
+    def timed(name, way, *arguments, **options):
+        start = perf_counter()
+        found = way(*arguments, **options)
+        times.setdefault(name, []).append(1000 * (perf_counter() - start))
+        return found
+
+    for _ in range(repeats + 2):
+        network_ms = model.predict(seen).elapsed_ms
+        prediction = timed("predict", model.predict, image)
+        times.setdefault("network", []).append(network_ms)
+        times.setdefault("resize", []).append(max(0.0, prediction.elapsed_ms - network_ms))
+        heat = timed("heatmap", prediction.heatmap)
+        timed("texture", our_texture, image)
+        timed("overlay", overlay, image, heat, opacity=OPACITY)
+        timed("texture and guided filter, as shipped", enhance, heat, image, texture=model.card.texture)
+        timed("plain texture", plain_texture, image)
+        timed("plain heatmap and overlay", plain_render, image, prediction)
+    stages = {name: median(values[2:]) for name, values in times.items()}
+    ours = [sum(one) for one in zip(*(times[n][2:] for n in ("predict", "heatmap", "texture", "overlay")), strict=True)]
+    plain = ("predict", "plain texture", "plain heatmap and overlay")
+    theirs = [sum(one) for one in zip(*(times[n][2:] for n in plain), strict=True)]
+    shipped = ("predict", "heatmap", "texture and guided filter, as shipped", "overlay")
+    whole = [sum(one) for one in zip(*(times[n][2:] for n in shipped), strict=True)]
+    return stages | {"frame": median(ours), "plain frame": median(theirs), "frame as shipped": median(whole)}
+
+
+def main() -> None:
+    """Check, measure, print; write JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help=f"a model file; a drawn student of {WORKING_PX} px without")
+    parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime and OpenCV")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
+    asked = parser.parse_args()
+    logging.disable(logging.WARNING)
+
+    cv2.setNumThreads(asked.threads)
+    check(frame_of((256, 256)))
+    with tempfile.TemporaryDirectory() as folder:
+        model = load(asked.model or drawn_student(Path(folder), WORKING_PX), threads=asked.threads)
+        alone = load(drawn_student(Path(folder), ALONE_PX), threads=asked.threads)
+    frames = {size: frame_of(size) for size in SIZES_WH}
+    found = {size: measure(model, image, asked.repeats) for size, image in frames.items()}
+    square = frame_of((ALONE_PX, ALONE_PX))
+    alone_ms = median([alone.predict(square).elapsed_ms for _ in range(10 * asked.repeats)][2:])
+
+    print(f"{asked.threads} thread(s), network of {model.card.long_side_px} px, medians of {asked.repeats}, ms")
+    print(f"{'':40}" + "".join(f"{f'{w} x {h}':>14}" for w, h in SIZES_WH))
+    for name in found[SIZES_WH[0]]:
+        print(f"  {name:38}" + "".join(f"{found[size][name]:14.2f}" for size in SIZES_WH))
+    ratios = {size: found[size]["plain frame"] / found[size]["frame"] for size in SIZES_WH}
+    print(f"  {'ratio':38}" + "".join(f"{ratios[size]:14.1f}" for size in SIZES_WH))
+    print(f"  {'wanted of the frame on two idle cores':38}" + "".join(f"{GOALS_MS[size]:14.1f}" for size in SIZES_WH))
+    print(f"  network alone at {ALONE_PX} px {alone_ms:29.2f}")
+    if asked.out is not None:
+        figures = {
+            "threads": asked.threads, "repeats": asked.repeats, "network_px": model.card.long_side_px,
+            "network_alone_ms": {str(ALONE_PX): round(alone_ms, 2)},
+            "frames": {f"{w}x{h}": {name: round(ms, 2) for name, ms in found[w, h].items()} for w, h in SIZES_WH},
+            "ratio": {f"{w}x{h}": round(ratios[w, h], 1) for w, h in SIZES_WH},
+            "machine": platform.processor() or platform.machine(), "onnxruntime": onnxruntime.__version__,
+            "opencv": cv2.__version__,
+        }  # fmt: skip
+        with written_aside(asked.out) as aside:
+            aside.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
