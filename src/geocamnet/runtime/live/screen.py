@@ -16,6 +16,7 @@ from geocamnet.runtime.render import draw_scale_bar, overlay
 PANEL_PX = 330
 LEAST_HEIGHT_PX, MOST_HEIGHT_PX = 520, 1080  # of what is shown; a small frame is enlarged, a large one reduced
 PANEL_PER_S = 8  # letters are drawn slowly, and nobody reads faster
+MOST_WORDS = 500  # kept as drawn
 BEHIND_FROM_S = 0.3  # a heatmap older than that is said to be
 
 _BACK, _PAPER, _DIM, _ACCENT, _WARN = (24, 26, 30), (240, 240, 236), (150, 154, 160), (250, 200, 90), (255, 120, 90)
@@ -76,6 +77,7 @@ class Screen:
         self._panel_key: tuple[object, ...] = ()
         self._drawn_at = -1.0
         self._bar: tuple[tuple[object, ...], RgbImage, NDArray[np.bool_]] | None = None
+        self._words: dict[tuple[object, ...], RgbImage] = {}
         self._letters = cv2.FontFace("sans")  # comes with OpenCV, and has Chinese letters too
 
     def draw(
@@ -189,10 +191,27 @@ class Screen:
         height, width = min(shown.shape[0], step * len(KEYS) + 28), min(shown.shape[1], 340)
         shown[:height, :width] //= 5
         for row, (key, meaning) in enumerate(KEYS):
-            self._write(shown, key, 16, 32 + step * row, 16, _ACCENT)
-            self._write(shown, meaning, 100, 32 + step * row, 16, _PAPER)
+            self._draw_text(shown, key, 16, 32 + step * row, 16, _ACCENT)
+            self._draw_text(shown, meaning, 100, 32 + step * row, 16, _PAPER)
 
-    def _write(self, on: RgbImage, text: str, x: int, y: int, size_px: int, colour: tuple[int, int, int]) -> None:
+    def _write(self, panel: RgbImage, text: str, x: int, y: int, size_px: int, colour: tuple[int, int, int]) -> None:
+        """Write on the panel; its words come again and again, and to copy one takes a hundredth of drawing it."""
+        key = (text, size_px, colour)
+        word = self._words.pop(key, None)
+        if word is None:
+            word = np.full((2 * size_px, PANEL_PX, 3), _BACK, np.uint8)
+            self._draw_text(word, text, 0, round(1.4 * size_px), size_px, colour)
+            inked = np.flatnonzero((word != np.array(_BACK, np.uint8)).any(axis=(0, 2)))
+            word = word[:, : inked[-1] + 1 if len(inked) else 0].copy()
+        self._words[key] = word  # the newest last
+        if len(self._words) > MOST_WORDS:
+            del self._words[next(iter(self._words))]
+        top, left = max(0, y - round(1.4 * size_px)), max(0, x)
+        height, width = min(word.shape[0], panel.shape[0] - top), min(word.shape[1], panel.shape[1] - left)
+        if height > 0 and width > 0:
+            panel[top : top + height, left : left + width] = word[:height, :width]
+
+    def _draw_text(self, on: RgbImage, text: str, x: int, y: int, size_px: int, colour: tuple[int, int, int]) -> None:
         cv2.putText(on, text, (x, y), colour, self._letters, size_px, 400)
 
 
