@@ -1,8 +1,8 @@
 """An hour of video without a window: memory and open files while it runs, and whether a frame is missing at the end.
 
-A clip is drawn and looped through `geocamnet camera --headless`'s own functions, faster than real time, until as many
-frames have passed as an hour has at 25 a second. What is compared is the process with itself: after the first tenth, and
-at the end. Weights are drawn: memory knows no training.
+A clip is drawn and looped through the functions of `geocamnet camera --headless`, faster than real time, until as many
+frames have passed as an hour has at 25 a second. What is compared is the process with itself: after the first tenth,
+and at the end. Weights are drawn, by a process of their own: PyTorch's memory is not the runtime's.
 
     python benchmarks/bench_hour.py [--minutes 60] [--model MODEL.onnx] [--texture] [--out FILE.json]
 """
@@ -12,6 +12,7 @@ import csv
 import json
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +22,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import psutil
-from bench_frame import WORKING_PX, drawn_student
 
 from geocamnet.images import written_aside
 from geocamnet.runtime.live.live import Live, Wishes
@@ -64,7 +64,7 @@ def main() -> None:
     total = round(chosen.minutes * 60 * FRAMES_PER_S)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        model = load(chosen.model or drawn_student(work, WORKING_PX))
+        model = load(chosen.model or drawn_student(work))
         process, seen = psutil.Process(), []
 
         def look(done: int) -> None:
@@ -92,6 +92,7 @@ def main() -> None:
         "in_order_and_none_missing": numbers == list(range(total)),
         "times_real_time": round(total / FRAMES_PER_S / seconds, 2),
         "frames_per_s": round(total / seconds, 1),
+        "most_mb": max(one["mb"] for one in seen),
         "growth_mb_after_warm_up": round(max(one["mb"] for one in seen[1:]) - warm["mb"], 1),
         "files_constant": len({one["files"] for one in seen[1:]}) == 1,
         "seen": seen,
@@ -104,6 +105,17 @@ def main() -> None:
             aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     complete = result["in_order_and_none_missing"] and in_video == total
     sys.exit(not (complete and result["files_constant"] and result["growth_mb_after_warm_up"] < 20))
+
+
+def drawn_student(folder: Path) -> Path:
+    """Let another process write an untrained student."""
+    program = (
+        "from pathlib import Path; from bench_frame import WORKING_PX, drawn_student; import sys; "
+        "print(drawn_student(Path(sys.argv[1]), WORKING_PX))"
+    )
+    command = [sys.executable, "-c", program, str(folder)]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    return Path(done.stdout.splitlines()[-1])
 
 
 def write_clip(path: Path) -> Path:
