@@ -4,8 +4,10 @@ import os
 import struct
 import uuid
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,14 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".
 # A decompression bomb is refused; a 20,000 x 20,000 mosaic is not one, but belongs to `predict_huge`.
 MAX_PIXELS = 500_000_000
 Image.MAX_IMAGE_PIXELS = None  # checked below, with our own words, before anything is decoded
+BOMB_PIXELS = 50_000_000  # a gigabyte while it is converted; what unfolds to less does no harm
+BOMB_RATIO = 300  # pixels a byte: a photograph of rock has fewer than 100, however strongly it is compressed
+
+# What Pillow's readers raise at files that were damaged on purpose or by chance.
+UNDECODABLE = (
+    OSError, SyntaxError, ValueError, TypeError, EOFError, MemoryError, LookupError, ArithmeticError, AttributeError,
+    RuntimeError, AssertionError, struct.error, zlib.error,
+)  # fmt: skip
 
 RgbImage = NDArray[np.uint8]
 
@@ -41,31 +51,61 @@ def read_image(path: str | os.PathLike[str]) -> RgbImage:
     """
     file = Path(path)
     try:
-        if file.stat().st_size == 0:
-            raise DataError(f"{file}: the file is empty (0 bytes). Copy it again from its source.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
-            with Image.open(file) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(
-                        f"{file}: {image.width} x {image.height} pixels is more than read_image takes "
-                        f"({MAX_PIXELS:,}). Use predict_huge, or cut it into pieces."
-                    )
-                image.load()
-                return _upright(image, _to_rgb(image, file))
+        with file.open("rb") as stream:
+            return read_image_stream(stream, str(file))
     except FileNotFoundError as error:
         raise DataError(f"{file}: no such file.") from error
     except IsADirectoryError as error:
         raise DataError(f"{file}: is a folder, not a photograph.") from error
+    except PermissionError as error:
+        if file.is_dir():  # what Windows says of a folder
+            raise DataError(f"{file}: is a folder, not a photograph.") from error
+        raise DataError(f"{file}: may not be read. Check the rights of the file.") from error
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror or error}).") from error
+
+
+def read_image_stream(stream: BinaryIO, name: str) -> RgbImage:
+    """Read a photograph as `read_image` does, from an open file or from memory.
+
+    Args:
+        stream: binary, seekable; it is left open.
+        name: what errors call the photograph.
+
+    Returns:
+        RGB uint8 of shape (H, W, 3).
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    try:
+        size_bytes = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        if size_bytes == 0:
+            raise DataError(f"{name}: the file is empty (0 bytes). Copy it again from its source.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
+            with Image.open(stream) as image:
+                pixels = image.width * image.height
+                if pixels > MAX_PIXELS:
+                    raise DataError(
+                        f"{name}: {image.width} x {image.height} pixels is more than read_image takes "
+                        f"({MAX_PIXELS:,}). Use predict_huge, or cut it into pieces."
+                    )
+                if pixels > max(BOMB_PIXELS, BOMB_RATIO * size_bytes):
+                    raise DataError(
+                        f"{name}: {size_bytes:,} bytes that claim to be {image.width} x {image.height} pixels: a "
+                        "decompression bomb, or a picture of nothing."
+                    )
+                image.load()
+                return _upright(image, _to_rgb(image, name))
     except UnidentifiedImageError as error:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise DataError(f"{file}: not an image, or a kind that is not read here. Save it as one of {kinds}.") from error
+        raise DataError(f"{name}: not an image, or a kind that is not read here. Save it as one of {kinds}.") from error
     except DataError:
         raise
-    except PermissionError as error:
-        raise DataError(f"{file}: may not be read. Check the rights of the file.") from error
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, MemoryError, struct.error) as error:
-        raise DataError(f"{file}: can't be decoded ({error}). The file is damaged or cut short.") from error
+    except UNDECODABLE as error:
+        raise DataError(f"{name}: can't be decoded ({error}). The file is damaged or cut short.") from error
 
 
 def write_image(path: str | os.PathLike[str], image: RgbImage, *, quality: int = 95) -> None:
@@ -166,7 +206,7 @@ def _walk_images(root: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _to_rgb(image: Image.Image, file: Path) -> RgbImage:
+def _to_rgb(image: Image.Image, file: str) -> RgbImage:
     if image.mode.startswith("I;16") or image.mode == "I":
         return _sixteen_bit_to_rgb(image, file)
     if image.mode == "F":
@@ -189,7 +229,7 @@ def _upright(image: Image.Image, rgb: RgbImage) -> RgbImage:
     return np.ascontiguousarray(turned[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
 
 
-def _sixteen_bit_to_rgb(image: Image.Image, file: Path) -> RgbImage:
+def _sixteen_bit_to_rgb(image: Image.Image, file: str) -> RgbImage:
     values = np.asarray(image).astype(np.int64)  # (H, W)
     if values.min() < 0 or values.max() > 65535:
         raise DataError(f"{file}: 32-bit pixels have no known range. Save it as an 8-bit or 16-bit image.")

@@ -21,8 +21,8 @@ from geocamnet.errors import DataError
 from geocamnet.images import read_image, write_image
 from geocamnet.train.index import read_index, use_fold
 from geocamnet.train.prepare import prepare
+from geocamnet.train.readings import RawPhotograph
 from geocamnet.train.recipes import PrepareRecipe
-from geocamnet.train.sources import RawPhotograph
 from geocamnet.train.store import Stored
 
 REAL = Path(__file__).parents[2] / "../shared/data/carbonate-lithology"

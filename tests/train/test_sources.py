@@ -220,7 +220,7 @@ def test_rows_that_cant_be_used_are_skipped_with_their_line(tmp_path):
 def test_a_manifest_whose_photographs_are_all_missing_is_an_error(tmp_path):
     folder_of(tmp_path, "a.jpg")
     with pytest.raises(DataError, match=r"none of its 1 photographs.*relative to"):
-        find(manifest(tmp_path, "image,labels\nx/a.jpg,vug\n"))
+        find(manifest(tmp_path, "image,labels\nx/b.jpg,vug\n"))
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def prepare(
     """Make a data set, split by thin section, of photographs.
 
     Args:
-        raw: folder of photographs.
+        raw: folder of photographs, or a ZIP or TAR of them.
         data: data set folder to make.
         overwrite: make it again where there is one.
     """

@@ -45,8 +45,13 @@ def prefix_of(stem: str) -> str:
     """Return what stands before the first number or light token of a file name: its class, by that habit.
 
     ``Vug.12`` gives ``Vug``, ``fine_crystalline_dolomite_003_PPL`` gives ``fine crystalline dolomite``,
-    ``img`` gives ``img``, ``0012`` gives an empty string.
+    ``img`` gives ``img``, ``0012`` gives an empty string. The stain of DeepCarbonate's names, ``ARS``, is no class.
     """
     head = re.match(r"[^\d]*", before_light(stem))
     words = re.findall(r"[^\W\d_]+", head.group() if head else "")
-    return " ".join(words)
+    return " ".join(word for word in words if word != "ARS")
+
+
+def is_stained(stem: str) -> bool:
+    """Return whether a file name says that the section is stained with Alizarin Red S: ``Vug.12_ARS``."""
+    return bool(re.search(r"(?<![^\W\d_])ARS(?![^\W\d_])", stem))

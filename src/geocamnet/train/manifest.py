@@ -7,13 +7,35 @@ import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from unicodedata import normalize
 
 from geocamnet.errors import DataError, missing_extra
+from geocamnet.images import UNDECODABLE
 from geocamnet.taxonomy import canonical_name
 from geocamnet.train.filenames import parse_light, parse_split
 
+COLUMN_NAMES: dict[str, tuple[str, ...]] = {
+    "image": (
+        "images", "file", "filename", "file name", "image name", "photo", "photograph", "path",
+        "图像", "图片", "照片", "文件名", "图像名称", "图片名称", "图像编号", "图片编号", "照片编号",
+    ),
+    "labels": (
+        "label", "class", "classes", "lithology", "rock type",
+        "类别", "标签", "岩性", "岩石类型", "岩石名称", "岩石定名", "定名", "分类",
+    ),
+    "section": (
+        "thin section", "section id", "sample", "sample id",
+        "薄片", "薄片号", "薄片编号", "样品", "样品号", "样品编号",
+    ),
+    "field": ("view", "field of view", "视域", "视野"),
+    "light": ("polarisation", "polarization", "偏光", "偏光类型", "光"),
+    "um_per_px": ("um/px", "μm/px", "μm per px", "微米每像素"),
+    "split": ("set", "subset", "划分", "数据集划分"),
+    "mask": ("masks", "掩膜"),
+}  # fmt: skip
 _LABEL_BOUNDARY = re.compile(r"[|;,，；、]")
+_BOOK_BYTES = 512 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -41,43 +63,56 @@ class ManifestRow:
     mask: str
 
 
-def read_manifest(file: Path) -> tuple[ManifestRow, ...]:
-    """Read a manifest with columns ``image`` and ``labels`` (or ``label``), several labels joined by ``|``.
+def read_manifest(content: bytes, name: str) -> tuple[ManifestRow, ...]:
+    """Read a table with a column for the photograph and one for its labels, several labels joined by ``|``.
 
-    Optional columns: ``section``, ``field``, ``light``, ``um_per_px``, ``split``, ``mask``; others are left alone.
-    CSV may be UTF-8, UTF-16 or GB18030, with commas, semicolons or tabs; of an XLSX the first sheet is read.
+    Columns: ``image`` and ``labels``; optional ``section``, ``field``, ``light``, ``um_per_px``, ``split``, ``mask``,
+    each also by the other names in `COLUMN_NAMES`, Chinese ones among them; others are left alone. CSV may be UTF-8,
+    UTF-16 or GB18030, with commas, semicolons or tabs; of an XLSX, told by its content, the first sheet is read.
+
+    Args:
+        content: of the file.
+        name: what errors call it.
 
     Raises:
-        DataError: no such file, not a table, a column missing, or a value that can't be understood.
+        DataError: not a table, a column missing, or a value that can't be understood.
     """
-    if not file.is_file():
-        raise DataError(f"{file}: no such manifest. It is looked for below RAW; check --manifest.")
-    try:
-        table = _xlsx_table(file) if file.suffix.lower() in {".xlsx", ".xlsm"} else _csv_table(file)
-    except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror or error}).") from error
+    is_book = content.startswith(b"PK") or name.lower().endswith((".xlsx", ".xlsm"))
+    table = _xlsx_table(content, name) if is_book else _csv_table(content, name)
     if not table:
-        raise DataError(f"{file}: the manifest is empty. It needs the columns image and labels.")
-    header = [name.strip().lower() for name in table[0][1]]
-    label_column = next((name for name in ("labels", "label") if name in header), None)
-    if "image" not in header or label_column is None:
+        raise DataError(f"{name}: the manifest is empty. It needs the columns image and labels.")
+    header = _columns(table[0][1])
+    if "image" not in header or "labels" not in header:
         raise DataError(
-            f"{file}: a manifest needs the columns image and labels; found: {', '.join(table[0][1]) or 'none'}."
+            f"{name}: a manifest needs the columns image and labels; found: {', '.join(table[0][1]) or 'none'}."
         )
     rows = []
     for line, cells in table[1:]:
         values = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+        values.pop("", None)
         if any(values.values()):
-            rows.append(_row(values, label_column, line, f"{file}, line {line}"))
+            rows.append(_row(values, line, f"{name}, line {line}"))
     if not rows:
-        raise DataError(f"{file}: the manifest names no photograph.")
+        raise DataError(f"{name}: the manifest names no photograph.")
     return tuple(rows)
 
 
-def _row(values: dict[str, str], label_column: str, line: int, where: str) -> ManifestRow:
+def _columns(header: Sequence[str]) -> list[str]:
+    # Our name of each column, or nothing; where two columns could be one, the name listed first wins.
+    said = [" ".join(normalize("NFKC", cell).strip().lower().replace("_", " ").split()) for cell in header]
+    columns = [""] * len(said)
+    for column, names in COLUMN_NAMES.items():
+        known = (column.replace("_", " "), *names)
+        place = next((said.index(name) for name in known if name in said), None)
+        if place is not None:
+            columns[place] = column
+    return columns
+
+
+def _row(values: dict[str, str], line: int, where: str) -> ManifestRow:
     spellings = {
         canonical_name(label): label.strip()
-        for label in _LABEL_BOUNDARY.split(values.get(label_column, ""))
+        for label in _LABEL_BOUNDARY.split(values.get("labels", ""))
         if label.strip()
     }
     if not values.get("image"):
@@ -116,8 +151,7 @@ def _um_per_px(value: str, where: str) -> float | None:
     return um_per_px
 
 
-def _csv_table(file: Path) -> list[tuple[int, Sequence[str]]]:
-    content = file.read_bytes()
+def _csv_table(content: bytes, file: str) -> list[tuple[int, Sequence[str]]]:
     encodings = ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "gb18030")
     for encoding in encodings:
         try:
@@ -136,16 +170,22 @@ def _csv_table(file: Path) -> list[tuple[int, Sequence[str]]]:
         raise DataError(f"{file}, line {reader.line_num}: not a CSV table ({error}).") from error
 
 
-def _xlsx_table(file: Path) -> list[tuple[int, Sequence[str]]]:
+def _xlsx_table(content: bytes, file: str) -> list[tuple[int, Sequence[str]]]:
     try:
         from openpyxl import load_workbook
     except ImportError as error:
         raise DataError(missing_extra("openpyxl", "train")) from error
     try:
-        book = load_workbook(file, read_only=True, data_only=True)
+        with zipfile.ZipFile(io.BytesIO(content)) as parts:
+            unfolded = sum(part.file_size for part in parts.infolist())
+        if unfolded > _BOOK_BYTES:
+            raise DataError(f"{file}: {unfolded:,} bytes when unpacked are too many for a table. Save it as CSV.")
+        book = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         rows = list(book.worksheets[0].iter_rows(values_only=True))
         book.close()
-    except (zipfile.BadZipFile, KeyError, ValueError, IndexError) as error:
+    except DataError:
+        raise
+    except (zipfile.BadZipFile, *UNDECODABLE) as error:
         raise DataError(f"{file}: not an XLSX table ({error}). Save it again, or as 'CSV UTF-8'.") from error
     return [
         (line, [_cell(value) for value in row])

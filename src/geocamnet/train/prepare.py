@@ -9,7 +9,7 @@ import json
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -19,13 +19,14 @@ from unicodedata import normalize
 from geocamnet import __version__
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
-from geocamnet.taxonomy import canonical_name
 from geocamnet.train.index import SPLITS, IndexRow, class_names, labels_kind, read_index, write_index
 from geocamnet.train.journal import append_to_journal, read_journal, start_journal
+from geocamnet.train.originals import close_archives
+from geocamnet.train.readings import RawPhotograph
 from geocamnet.train.recipes import PrepareRecipe
-from geocamnet.train.sources import RawPhotograph, Source, find_photographs
+from geocamnet.train.sources import Source, find_photographs
 from geocamnet.train.split import fold_sections, join_sections, split_sections
-from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, file_sha256, store_all
+from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, original_sha256, store_all
 
 JOURNAL = "prepare.partial.jsonl"
 SUMMARY = "prepare.json"
@@ -63,14 +64,14 @@ def prepare(
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PrepareReport:
-    """Make a data set of a folder of photographs.
+    """Make a data set of photographs in a folder or an archive.
 
     Each photograph is decoded once: cropped by ``crop_px``, scaled to ``long_side_px`` (or ``um_per_px``) and
     stored in DATA/images; one that can't be used is listed with the reason. Then the thin sections are dealt to
     train, val and test. ``index.csv`` is the same whatever the number of processes and of interruptions.
 
     Args:
-        raw: the folder of original photographs; it is only read.
+        raw: folder, ZIP or TAR of original photographs; it is only read.
         data: the folder to make.
         recipe: every choice, see `PrepareRecipe`.
         overwrite: make it anew if DATA holds another data set made by `prepare`.
@@ -86,10 +87,12 @@ def prepare(
     raw, data = Path(raw), Path(data)
     _check_recipe(recipe)
     _check_places(raw, data)
-    source = find_photographs(raw, recipe)
-    mask_table = _mask_table(raw, source.photographs)
-    jobs = _jobs(raw, data, source.photographs, recipe, len(mask_table["classes"]) if mask_table else 0)
-    listing = _listing(source, jobs, mask_table)
+    try:
+        source = find_photographs(raw, recipe)
+    finally:
+        close_archives()
+    jobs = _jobs(source, data, recipe)
+    listing = _listing(source, jobs)
     if (data / "index.csv").exists() and not overwrite:
         return _already_prepared(data, recipe, listing, jobs)
 
@@ -108,7 +111,7 @@ def prepare(
             append_to_journal(journal, key_of[stored.path], stored)
             if on_progress:
                 on_progress(len(done), len(jobs))
-    return _finish(data, recipe, source, [done[job.key] for job in jobs], mask_table, listing)
+    return _finish(data, recipe, source, [done[job.key] for job in jobs], listing)
 
 
 def _check_recipe(recipe: PrepareRecipe) -> None:
@@ -129,9 +132,7 @@ def _check_recipe(recipe: PrepareRecipe) -> None:
 
 
 def _check_places(raw: Path, data: Path) -> None:
-    if not raw.is_dir():
-        raise DataError(f"{raw}: no such folder.")
-    if data.resolve().is_relative_to(raw.resolve()):
+    if raw.is_dir() and data.resolve().is_relative_to(raw.resolve()):
         raise DataError(
             f"{data}: lies inside {raw}, so that its photographs would be taken for originals. Choose another folder."
         )
@@ -141,45 +142,18 @@ def _check_places(raw: Path, data: Path) -> None:
         raise DataError(f"{data}: holds {others[0]} that prepare has not made. Choose another folder.")
 
 
-def _nearest_mask_table(raw: Path, folder: PurePosixPath) -> Path:
-    """Return the masks.json beside the masks, or in the nearest folder above them, as one table may serve many."""
-    for place in (folder, *folder.parents):
-        if (file := raw / place / "masks.json").is_file():
-            return file
-    return raw / folder / "masks.json"
-
-
-def _mask_table(raw: Path, photographs: Iterable[RawPhotograph]) -> dict[str, Any] | None:
-    folders = sorted({str(PurePosixPath(one.mask).parent) for one in photographs if one.mask})
-    tables = []
-    for folder in folders:
-        file = _nearest_mask_table(raw, PurePosixPath(folder))
-        try:
-            table = json.loads(file.read_text("utf-8-sig"))
-            table["classes"] = [canonical_name(name) for name in table["classes"]]
-        except FileNotFoundError as error:
-            raise DataError(
-                f'{file}: not there, so that the numbers in the masks mean nothing. Write {{"classes": [...]}}: '
-                "pixel value v is the v-th class, 0 is not scored."
-            ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f'{file}: can\'t be read ({error}). It must be {{"classes": [names]}}.') from error
-        tables.append(table)
-    if any(table != tables[0] for table in tables):
-        raise DataError(f"{raw}: the masks.json of {', '.join(folders)} differ. All masks need the same classes.")
-    return tables[0] if tables else None
-
-
-def _jobs(
-    raw: Path, data: Path, photographs: Sequence[RawPhotograph], recipe: PrepareRecipe, mask_classes: int
-) -> list[StoreJob]:
+def _jobs(source: Source, data: Path, recipe: PrepareRecipe) -> list[StoreJob]:
     suffix = ".jpg" if recipe.jpeg_quality else ".png"
+    files, photographs = source.originals.files, source.photographs
     jobs = []
     for one, name in zip(photographs, _stored_names([one.path for one in photographs]), strict=True):
-        state = (raw / one.path).stat()
+        original, mask = files[one.path], files.get(one.mask)
         job = StoreJob(
-            raw=str(raw),
+            raw=str(source.originals.raw),
             data=str(data),
+            position=original.position,
+            mask_position=mask.position if mask else -1,
+            mask_bytes=mask.size_bytes if mask else 0,
             path=one.path,
             image=f"images/{name}{suffix}",
             um_per_px=one.um_per_px,
@@ -189,9 +163,9 @@ def _jobs(
             jpeg_quality=recipe.jpeg_quality,
             mask=one.mask,
             mask_stored=f"masks/{name}.png" if one.mask else "",
-            mask_classes=mask_classes,
-            size_bytes=state.st_size,
-            mtime_ns=state.st_mtime_ns,
+            mask_classes=len(source.mask_classes),
+            size_bytes=original.size_bytes,
+            mtime_ns=original.mtime_ns,
         )
         jobs.append(job)
     return jobs
@@ -219,9 +193,9 @@ def _recipe_kept(recipe: PrepareRecipe) -> dict[str, Any]:
     return kept
 
 
-def _listing(source: Source, jobs: Sequence[StoreJob], mask_table: Mapping[str, Any] | None) -> str:
+def _listing(source: Source, jobs: Sequence[StoreJob]) -> str:
     told = [(*asdict(one).values(), job.size_bytes) for one, job in zip(source.photographs, jobs, strict=True)]
-    return hashlib.sha256(json.dumps([told, source.skipped, mask_table]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([told, source.skipped, source.mask_classes]).encode()).hexdigest()
 
 
 def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Sequence[StoreJob]) -> PrepareReport:
@@ -254,11 +228,12 @@ def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Seq
 def _has_changed(data: Path, jobs: Sequence[StoreJob], made_ns: int) -> bool:
     # Sizes are in the listing already. Only files touched since are read, so that this stays quick.
     sha256_of = {row.source: row.sha256 for row in read_index(data)}
-    return any(
-        job.path in sha256_of and file_sha256(Path(job.raw, job.path)) != sha256_of[job.path]
-        for job in jobs
-        if job.mtime_ns > made_ns
-    )
+    touched = [job for job in jobs if job.mtime_ns > made_ns and job.path in sha256_of]
+    try:
+        ordered = sorted(touched, key=lambda job: job.position)
+        return any(original_sha256(job) != sha256_of[job.path] for job in ordered)
+    finally:
+        close_archives()
 
 
 def _take_up(data: Path, recipe: PrepareRecipe, jobs: Sequence[StoreJob], overwrite: bool) -> dict[str, Stored]:
@@ -283,14 +258,7 @@ def _take_up(data: Path, recipe: PrepareRecipe, jobs: Sequence[StoreJob], overwr
     return done
 
 
-def _finish(
-    data: Path,
-    recipe: PrepareRecipe,
-    source: Source,
-    stored: Sequence[Stored],
-    mask_table: Mapping[str, Any] | None,
-    listing: str,
-) -> PrepareReport:
+def _finish(data: Path, recipe: PrepareRecipe, source: Source, stored: Sequence[Stored], listing: str) -> PrepareReport:
     skipped = [*source.skipped, *((one.path, one.skipped) for one in stored if one.skipped)]
     skipped += [
         (photograph.mask, f"mask of {photograph.path}: {one.mask_skipped}")
@@ -323,8 +291,8 @@ def _finish(
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         "listing": listing,
     }
-    if mask_table and any(row.mask for row in rows):
-        _write_json(data / "masks" / "masks.json", mask_table)
+    if source.mask_classes and any(row.mask for row in rows):
+        _write_json(data / "masks" / "masks.json", {"classes": source.mask_classes})
     _write_json(data / SUMMARY, summary)
     write_index(data, rows)
     (data / JOURNAL).unlink(missing_ok=True)

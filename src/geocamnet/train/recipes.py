@@ -63,7 +63,7 @@ class PrepareRecipe:
         workers: processes; 0 means every core.
     """
 
-    layout: Literal["auto", "manifest", "folders", "prefix"] = "auto"
+    layout: Literal["auto", "manifest", "folders", "prefix", "masks"] = "auto"
     manifest: str = ""
     section_regex: str = ""
     crop_px: int = 0

@@ -1,4 +1,4 @@
-"""Where labels come from: a manifest, folders, or file names become one list of labelled photographs.
+"""Where labels come from: a table, folders, file names or outlines become one list of labelled photographs.
 
 Nothing is guessed silently: what was concluded is said in the notes, and what fits no layout is an error that
 tells what was seen.
@@ -9,63 +9,43 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
-from unicodedata import normalize
 
 from geocamnet.errors import DataError, unknown_name
-from geocamnet.images import IMAGE_SUFFIXES, list_images
-from geocamnet.lights import light_of, light_of_folder, light_of_path, view_of
+from geocamnet.lights import light_of_path, view_of
 from geocamnet.sections import section_pattern, sections_by_regex
-from geocamnet.taxonomy import CLASSES, canonical_name, find_class
-from geocamnet.train.filenames import prefix_of, split_of
-from geocamnet.train.manifest import read_manifest
+from geocamnet.taxonomy import canonical_name
+from geocamnet.train.filenames import prefix_of
+from geocamnet.train.layouts import read_by_folder, read_by_prefix
+from geocamnet.train.masks import in_mask_folder, mask_classes, with_masks
+from geocamnet.train.originals import ARCHIVE_SUFFIXES, Originals, open_originals
+from geocamnet.train.readings import RawPhotograph, Reading
 from geocamnet.train.recipes import PrepareRecipe
+from geocamnet.train.table_layout import find_table, read_by_manifest, tables_of
 
-LAYOUTS = ("auto", "manifest", "folders", "prefix")
-UNLABELLED_FOLDERS = ("unlabelled", "unlabeled", "未标注")
-_KNOWN_CLASSES = frozenset(rock.name for rock in CLASSES)
-
-
-@dataclass(frozen=True)
-class RawPhotograph:
-    """One photograph as RAW tells it.
-
-    Attributes:
-        path: below RAW, with ``/``.
-        labels: canonical class names, sorted; empty where unknown.
-        section: the thin section; empty where unknown.
-        field: the view; the PPL and XPL photographs of one view share it.
-        light: ``PPL``, ``XPL``, ``R`` or empty.
-        um_per_px: micrometres a pixel of the file as it is, None where unknown.
-        split: ``train``, ``val`` or ``test`` where RAW says so, else empty.
-        mask: path of its class mask below RAW, or empty.
-    """
-
-    path: str
-    labels: tuple[str, ...] = ()
-    section: str = ""
-    field: str = ""
-    light: str = ""
-    um_per_px: float | None = None
-    split: str = ""
-    mask: str = ""
+LAYOUTS = ("auto", "manifest", "folders", "prefix", "masks")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a folder of raw photographs holds.
+    """What RAW holds.
 
     Attributes:
-        layout: ``manifest``, ``folders`` or ``prefix``.
+        layout: ``manifest``, ``folders``, ``prefix`` or ``masks``.
         photographs: sorted by path.
         notes: what was concluded, in sentences.
         skipped: (path, reason) of photographs that can't be used.
+        faults: what is wrong with the data set as it came, in sentences; they are among the notes too.
+        mask_classes: what the values of the masks mean: v is the v-th.
+        originals: the files.
     """
 
     layout: str
     photographs: tuple[RawPhotograph, ...]
     notes: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[tuple[str, str], ...]
+    faults: tuple[str, ...]
+    mask_classes: tuple[str, ...]
+    originals: Originals
 
     @property
     def sections_known(self) -> bool:
@@ -73,22 +53,16 @@ class Source:
         return all(one.section for one in self.photographs)
 
 
-class _Reading(NamedTuple):
-    # What a layout makes of RAW, before sections and fields are worked out.
-    photographs: list[RawPhotograph]
-    notes: list[str]
-    skipped: list[tuple[str, str]]
-
-
 def find_photographs(raw: Path, recipe: PrepareRecipe) -> Source:
     """List the photographs of RAW with what is known of each.
 
     Layouts: ``manifest`` (a table, see `read_manifest`; ``RAW/manifest.csv`` is found by itself), ``folders``
     (a folder a class, with folders for splits and lights above or below it), ``prefix`` (the class in front of
-    the number in the file name). ``auto`` takes the first that fits.
+    the number in the file name), ``masks`` (no labels, but masks of the same names). ``auto`` takes the first that
+    fits: a manifest, folders or names of the 22 classes, another table that names the photographs, other folders.
 
     Args:
-        raw: the folder of original photographs.
+        raw: folder, ZIP or TAR of original photographs.
         recipe: ``layout``, ``manifest``, ``section_regex`` and ``raw_um_per_px`` are used.
 
     Raises:
@@ -98,180 +72,77 @@ def find_photographs(raw: Path, recipe: PrepareRecipe) -> Source:
     if recipe.layout not in LAYOUTS:
         raise DataError(unknown_name("layout", recipe.layout, LAYOUTS))
     pattern = section_pattern(recipe.section_regex) if recipe.section_regex else None
-    found, skipped = _image_paths(raw)
-    manifest = _manifest_file(raw, recipe)
-    if manifest:
-        layout, reading = "manifest", _read_by_manifest(raw, manifest, found)
-    elif recipe.layout in ("auto", "folders") and (by_folder := _read_by_folder(found, recipe.layout)):
-        layout, reading = "folders", by_folder
-    elif recipe.layout != "folders" and (by_prefix := _read_by_prefix(found, recipe.layout)):
-        layout, reading = "prefix", by_prefix
-    else:
-        raise DataError(_nothing_fits(raw, found, recipe.layout))
-    photographs = [
-        replace(one, um_per_px=recipe.raw_um_per_px) if one.um_per_px is None else one for one in reading.photographs
-    ]
+    originals = open_originals(raw)
+    manifest = _manifest_path(originals, recipe)
+    reading = _read(originals, recipe.layout, manifest)
+    photographs, mask_notes = with_masks(reading.photographs, originals)
+    photographs = [replace(one, um_per_px=one.um_per_px or recipe.raw_um_per_px) for one in photographs]
     photographs, section_notes = _with_sections(photographs, pattern)
     photographs, field_notes = _with_fields(photographs)
     photographs.sort(key=lambda one: one.path)
     notes = [
-        _class_note(layout, photographs),
+        _class_note(reading.layout, photographs),
         *reading.notes,
+        *reading.faults,
+        *mask_notes,
         _light_note(photographs),
         *section_notes,
         *field_notes,
         *_split_notes(photographs, recipe.keep_splits),
-        *_left_alone(raw, manifest),
+        *_left_alone(originals, manifest),
     ]
-    return Source(layout, tuple(photographs), tuple(notes), (*skipped, *sorted(reading.skipped)))
+    return Source(
+        layout=reading.layout,
+        photographs=tuple(photographs),
+        notes=tuple(notes),
+        skipped=(*originals.refused, *sorted(reading.skipped)),
+        faults=(*reading.faults, *(note for note in section_notes if "Leakage" in note)),
+        mask_classes=reading.mask_classes or mask_classes(photographs, originals),
+        originals=originals,
+    )
 
 
-def _image_paths(raw: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    found, skipped = [], []
-    for file in list_images(raw):
-        path = file.relative_to(raw).as_posix()
-        try:
-            path.encode("utf-8")
-            found.append(path)
-        except UnicodeEncodeError:
-            skipped.append((_readable(path), "its name is not valid Unicode: rename the file"))
-    if not found:
-        raise DataError(f"{raw}: no photograph with a valid name. The first: {skipped[0][0]}.")
-    return found, skipped
-
-
-def _readable(path: str) -> str:
-    return path.encode("utf-8", "replace").decode()
-
-
-def _manifest_file(raw: Path, recipe: PrepareRecipe) -> Path | None:
+def _manifest_path(originals: Originals, recipe: PrepareRecipe) -> str:
     if recipe.manifest and recipe.layout not in ("auto", "manifest"):
         raise DataError(f"--manifest can't be used with --layout {recipe.layout}. Leave one of them out.")
     if recipe.manifest:
-        return raw / recipe.manifest
-    if recipe.layout in ("auto", "manifest"):
-        beside = [file for name in ("manifest.csv", "manifest.xlsx") if (file := raw / name).is_file()]
-        if beside:
-            return beside[0]
-    if recipe.layout == "manifest":
-        raise DataError(f"{raw}: no manifest.csv or manifest.xlsx in it. Name the table with --manifest.")
-    return None
+        path = str(PurePosixPath(recipe.manifest.replace("\\", "/")))
+        if path not in originals.files:
+            raise DataError(f"{originals.raw / path}: no such manifest. It is looked for below RAW; check --manifest.")
+        return path
+    if recipe.layout not in ("auto", "manifest"):
+        return ""
+    path = next((name for name in ("manifest.csv", "manifest.xlsx") if name in originals.files), "")
+    if recipe.layout == "manifest" and not path:
+        raise DataError(f"{originals.raw}: no manifest.csv or manifest.xlsx in it. Name the table with --manifest.")
+    return path
 
 
-def _read_by_manifest(raw: Path, manifest: Path, found: Sequence[str]) -> _Reading:
-    rows = read_manifest(manifest)
-    there = {normalize("NFC", path): path for path in found}  # a Mac stores "é" as two characters
-    photographs: dict[str, RawPhotograph] = {}
-    skipped: list[tuple[str, str]] = []
-    for row in rows:
-        path = there.get(normalize("NFC", row.image), row.image)
-        if path in photographs:
-            same = photographs[path].labels == row.labels
-            again = "" if same else " with other labels (join them by | in one row)"
-            skipped.append((path, f"named again in line {row.line} of the manifest{again}"))
-        elif PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            skipped.append((path, f"lies outside RAW (line {row.line} of the manifest)"))
-        elif not (raw / path).is_file():
-            skipped.append((path, f"not there (line {row.line} of the manifest)"))
-        else:
-            light = row.light or light_of(PurePosixPath(path).stem)[0]
-            photographs[path] = RawPhotograph(
-                path, row.labels, row.section, row.field, light, row.um_per_px, row.split, row.mask
-            )
-    if not photographs:
-        raise DataError(
-            f"{manifest}: none of its {len(rows)} photographs can be used; the first: {skipped[0][0]}, "
-            f"{skipped[0][1]}. Paths in the column image are relative to {raw}."
-        )
-    spelt = {(spelling, label) for row in rows for spelling, label in zip(row.spellings, row.labels, strict=True)}
-    notes = [f"Labels are from {manifest.name}.", *_spelling_notes(spelt)]
-    masks = {one.mask for one in photographs.values()}
-    unnamed = [path for path in found if path not in photographs and path not in masks]
-    if unnamed:
-        notes.append(f"{len(unnamed)} photograph(s) are not in the manifest, the first: {unnamed[0]}.")
-    return _Reading(list(photographs.values()), notes, skipped)
+def _read(originals: Originals, layout: str, manifest: str) -> Reading:
+    if manifest:
+        return read_by_manifest(originals, manifest)
+    found = [path for path in originals.images if not in_mask_folder(path)]
+    if not found:
+        raise DataError(f"{originals.raw}: every picture lies in a folder of masks, and there is no photograph.")
+    by_folder = read_by_folder(found, layout) if layout in ("auto", "folders") else None
+    if by_folder and (layout == "folders" or by_folder.only_known_classes):
+        return by_folder
+    by_prefix = read_by_prefix(found, layout) if layout in ("auto", "prefix") else None
+    if by_prefix:
+        return by_prefix
+    if layout == "auto" and (table := find_table(originals)):
+        return read_by_manifest(originals, table)
+    if layout == "masks" or (layout == "auto" and not (by_folder and _tells_classes(by_folder))):
+        unlabelled = Reading("masks", [RawPhotograph(path, light=light_of_path(path)) for path in found])
+        if any(one.mask for one in with_masks(unlabelled.photographs, originals)[0]):
+            return unlabelled
+    if by_folder:
+        return by_folder
+    raise DataError(_nothing_fits(originals, found, layout))
 
 
-def _read_by_folder(found: Sequence[str], layout: str) -> _Reading | None:
-    notes: list[str] = []
-    kept = [path for path in found if not path.startswith("masks/")]
-    if len(kept) < len(found):
-        notes.append("The folder masks/ is no class; its masks are used only where a manifest names them.")
-    read: list[tuple[RawPhotograph, list[str]]] = []
-    for path in kept:
-        folders: list[str] = []
-        lights, split = set(), ""
-        for name in PurePosixPath(path).parts[:-1]:
-            if not split and split_of(name):
-                split = split_of(name)
-                continue
-            light, rest = light_of_folder(name)
-            lights.add(light)
-            if rest:
-                folders.append(rest)
-        lights.add(light_of(PurePosixPath(path).stem)[0])
-        lights.discard("")
-        photograph = RawPhotograph(path, light=lights.pop() if len(lights) == 1 else "", split=split)
-        read.append((photograph, folders))
-    depths = Counter(len(folders) for _, folders in read)
-    while depths and min(depths) > 1 and len({folders[0] for _, folders in read}) == 1:
-        for _, folders in read:
-            del folders[0]  # a folder around everything tells nothing
-        depths = Counter(len(folders) for _, folders in read)
-    level = _class_level([folders for _, folders in read], layout)
-    if level is None:
-        return None
-    names = {folders[level] for _, folders in read if len(folders) > level}
-    if layout == "auto" and len(names) == 1 and _read_by_prefix(found, "auto"):
-        return None  # one folder of photographs that carry their class in their names
-    label_of = {name: canonical_name(name) for name in names}
-    if set(label_of.values()) == {f"class{rock.id}" for rock in CLASSES}:  # the folders of DeepCarbonate
-        label_of = {name: find_class(name).name for name in names}
-    photographs, skipped = [], []
-    for photograph, folders in read:
-        if len(folders) <= level:
-            skipped.append((photograph.path, "lies in no class folder"))
-            continue
-        label = label_of[folders[level]]
-        labels = () if label in UNLABELLED_FOLDERS else (_checked(label, photograph.path),)
-        photographs.append(replace(photograph, labels=labels))
-    deeper = sum(len(folders) > level + 1 for _, folders in read)
-    if deeper:
-        notes.append(f"{deeper} photograph(s) lie in folders below the class folders, which are not read as labels.")
-    notes += _spelling_notes(label_of.items())
-    return _Reading(photographs, notes, skipped)
-
-
-def _class_level(folders: Sequence[Sequence[str]], layout: str) -> int | None:
-    # Which level of folders, from the top, names the classes; None if that can't be told.
-    depth = min((len(names) for names in folders if names), default=0)
-    for level in range(depth):
-        met = {canonical_name(names[level]) for names in folders if names}
-        if met <= _KNOWN_CLASSES | set(UNLABELLED_FOLDERS):
-            return level
-    if depth == 1 or (depth > 1 and layout == "folders"):
-        return 0
-    return None
-
-
-def _read_by_prefix(found: Sequence[str], layout: str) -> _Reading | None:
-    photographs, skipped, spelt = [], [], set()
-    for path in found:
-        stem = PurePosixPath(path).stem
-        prefix = prefix_of(stem)
-        label = canonical_name(prefix)
-        if layout != "prefix" and label not in _KNOWN_CLASSES:
-            return None
-        if not prefix:
-            skipped.append((path, "no class in front of the number in its name"))
-            continue
-        folders = PurePosixPath(path).parts[:-1]
-        split = next((split_of(name) for name in folders if split_of(name)), "")
-        photographs.append(RawPhotograph(path, (label,), light=light_of_path(path), split=split))
-        spelt.add((prefix, label))
-    if not photographs:
-        raise DataError(f"No file name begins with a class; the first: {found[0]}. Write a manifest instead.")
-    return _Reading(photographs, _spelling_notes(spelt), skipped)
+def _tells_classes(reading: Reading) -> bool:
+    return len({one.labels for one in reading.photographs}) > 1
 
 
 def _with_sections(
@@ -282,7 +153,7 @@ def _with_sections(
         photographs = [replace(one, section=section) for one, section in zip(photographs, sections, strict=True)]
     known = {one.section for one in photographs if one.section}
     without = sum(not one.section for one in photographs)
-    where = f"from --section-regex '{pattern.pattern}'" if pattern else "from the manifest"
+    where = f"from --section-regex '{pattern.pattern}'" if pattern else "from the table"
     notes = [f"{len(known)} thin section(s), {where}."] if known else []
     if without:
         notes.append(
@@ -319,21 +190,15 @@ def _with_fields(photographs: Sequence[RawPhotograph]) -> tuple[list[RawPhotogra
     return done, notes
 
 
-def _checked(label: str, path: str) -> str:
-    if not label or "|" in label:
-        raise DataError(f"{path}: '{label}' can't be a class name (the sign | joins labels). Rename the folder.")
-    return label
-
-
 def _class_note(layout: str, photographs: Iterable[RawPhotograph]) -> str:
     counts = Counter(label for one in photographs for label in (one.labels or ("(no label)",)))
-    told = {"manifest": "a manifest", "folders": "a folder a class", "prefix": "the class in the file name"}
+    told = {
+        "manifest": "a table",
+        "folders": "a folder a class",
+        "prefix": "the class in the file name",
+        "masks": "photographs with masks, without labels",
+    }
     return f"Layout: {told[layout]}. " + ", ".join(f"{name} {counts[name]}" for name in sorted(counts)) + "."
-
-
-def _spelling_notes(spelt: Iterable[tuple[str, str]]) -> list[str]:
-    changed = sorted(pair for pair in spelt if re.sub(r"[\s_-]+", "_", pair[0].lower()) != pair[1])
-    return ["Read as: " + ", ".join(f"'{name}' as {label}" for name, label in changed) + "."] if changed else []
 
 
 def _light_note(photographs: Iterable[RawPhotograph]) -> str:
@@ -349,13 +214,11 @@ def _split_notes(photographs: Iterable[RawPhotograph], keep: bool) -> list[str]:
     return [f"RAW has splits ({told}): " + ("kept." if keep else "drawn anew; --keep-splits keeps them.")]
 
 
-def _left_alone(raw: Path, manifest: Path | None) -> list[str]:
-    below = [file.relative_to(raw) for file in raw.rglob("*") if file != manifest and file.name != "masks.json"]
+def _left_alone(originals: Originals, manifest: str) -> list[str]:
     others = sorted(
-        _readable(path.as_posix())
-        for path in below
-        if path.suffix.lower() not in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
-        if (raw / path).is_file()
+        path
+        for path in originals.files.keys() - set(originals.images) - {manifest}
+        if PurePosixPath(path).name != "masks.json" and PurePosixPath(path).suffix.lower() not in ARCHIVE_SUFFIXES
     )
     if not others:
         return []
@@ -363,7 +226,8 @@ def _left_alone(raw: Path, manifest: Path | None) -> list[str]:
     return [f"{len(others)} file(s) are no photographs and were left alone: {shown}."]
 
 
-def _nothing_fits(raw: Path, found: Sequence[str], layout: str) -> str:
+def _nothing_fits(originals: Originals, found: Sequence[str], layout: str) -> str:
+    raw = originals.raw
     folders = Counter(str(PurePosixPath(path).parent) for path in found)
     shown = ", ".join(f"{name} ({count})" for name, count in sorted(folders.items())[:8])
     prefixes = Counter(canonical_name(prefix_of(PurePosixPath(path).stem)) or "(none)" for path in found)
@@ -374,6 +238,9 @@ def _nothing_fits(raw: Path, found: Sequence[str], layout: str) -> str:
         if deep and layout == "auto"
         else f"If names begin with the class: geocamnet prepare {raw} DATA --layout prefix."
     )
+    tables = tables_of(originals)
+    if tables:
+        advice += f" If a table tells the classes: geocamnet prepare {raw} DATA --manifest '{tables[0]}'."
     return (
         f"{raw}: {len(found)} photograph(s), but nothing tells their classes ({'layout ' + layout}). "
         f"Folders: {shown}. File names begin with: {begun}. For example: {', '.join(found[:3])}. {advice} "

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from geocamnet.errors import DataError
-from geocamnet.images import MAX_PIXELS, RgbImage, read_image, write_image
+from geocamnet.images import MAX_PIXELS, UNDECODABLE, RgbImage, read_image_stream, write_image
+from geocamnet.train.originals import RawFile, close_archives, open_raw
 
 MIN_SIDE_PX = 8  # less shows no texture, and the smallest feature map of a network would be empty
 _POOL_FROM = 24  # photographs; below that, starting processes takes longer than the work
@@ -29,7 +30,9 @@ class StoreJob:
     """All it takes to store one photograph; two equal jobs store equal files.
 
     Attributes:
-        raw, data: the folders.
+        raw, data: the folders, or an archive for raw.
+        position, mask_position: where an archive holds the photograph and its mask; -1 in a folder.
+        mask_bytes: size of the mask's file.
         path: of the photograph below RAW.
         image: where to store it below DATA; the suffix chooses the format.
         um_per_px: micrometres a pixel of the original, None where unknown.
@@ -42,6 +45,9 @@ class StoreJob:
 
     raw: str
     data: str
+    position: int
+    mask_position: int
+    mask_bytes: int
     path: str
     image: str
     um_per_px: float | None
@@ -57,8 +63,18 @@ class StoreJob:
 
     @property
     def key(self) -> str:
-        """A hash of everything but where the folders lie."""
-        return hashlib.sha256(repr(astuple(self)[2:]).encode()).hexdigest()[:32]
+        """A hash of everything but where things lie."""
+        return hashlib.sha256(repr(astuple(self)[5:]).encode()).hexdigest()[:32]
+
+    @property
+    def file(self) -> RawFile:
+        """The photograph as RAW lists it."""
+        return RawFile(self.path, self.size_bytes, self.mtime_ns, self.position)
+
+    @property
+    def mask_file(self) -> RawFile:
+        """Its mask as RAW lists it."""
+        return RawFile(self.mask, self.mask_bytes, self.mtime_ns, self.mask_position)
 
 
 @dataclass(frozen=True)
@@ -96,21 +112,21 @@ def store_photograph(job: StoreJob) -> Stored:
     Raises:
         DataError: DATA can't be written, or the disk is full.
     """
-    file = Path(job.raw, job.path)
     try:
-        sha256 = file_sha256(file)
-        image = read_image(file)
+        with open_raw(Path(job.raw), job.file) as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+            image = read_image_stream(stream, job.path)
         size_wh, um_per_px = _stored_size(image.shape[1], image.shape[0], job)
     except DataError as error:
-        return Stored(job.path, skipped=str(error).removeprefix(f"{file}: "))
+        return Stored(job.path, skipped=str(error).removeprefix(f"{job.path}: "))
     except OSError as error:
         return Stored(job.path, skipped=f"can't be read ({error.strerror or error})")
     mask, mask_skipped = None, ""
     if job.mask:
         try:
-            mask = _read_mask(Path(job.raw, job.mask), (image.shape[0], image.shape[1]), job.mask_classes)
+            mask = _read_mask(job, (image.shape[0], image.shape[1]))
         except DataError as error:
-            mask_skipped = str(error).removeprefix(f"{Path(job.raw, job.mask)}: ")
+            mask_skipped = str(error)
     write_image(Path(job.data, job.image), _scaled(_cropped(image, job.crop_px), size_wh), quality=job.jpeg_quality)
     if mask is not None:
         mask = cv2.resize(_cropped(mask, job.crop_px), size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
@@ -130,6 +146,9 @@ def store_photograph(job: StoreJob) -> Stored:
 def store_all(jobs: Sequence[StoreJob], *, workers: int) -> Generator[Stored, None, None]:
     """Yield what became of each photograph, in the order in which they are done.
 
+    They are begun in the order in which an archive holds them, and every process opens the archive itself: a
+    compressed TAR is read through once by each, never backwards.
+
     Args:
         jobs: what to store.
         workers: processes; 0 means every core, 1 none beside this one.
@@ -138,8 +157,12 @@ def store_all(jobs: Sequence[StoreJob], *, workers: int) -> Generator[Stored, No
         DataError: DATA can't be written, or a process died.
     """
     count = min(workers or _cores(), len(jobs))
+    jobs = sorted(jobs, key=lambda job: job.position)  # stable: a folder's stay as they are
     if count <= 1 or (workers == 0 and len(jobs) < _POOL_FROM):
-        yield from map(store_photograph, jobs)
+        try:
+            yield from map(store_photograph, jobs)
+        finally:
+            close_archives()
         return
     # spawn: the same on every system, and no half-copied threads of OpenCV as with fork
     context = multiprocessing.get_context("spawn")
@@ -156,10 +179,13 @@ def store_all(jobs: Sequence[StoreJob], *, workers: int) -> Generator[Stored, No
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def file_sha256(file: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def original_sha256(job: StoreJob) -> str:
+    """Return the SHA-256 of a job's original as 64 hexadecimal digits; empty if it can't be read any more."""
+    try:
+        with open_raw(Path(job.raw), job.file) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    except (DataError, OSError):
+        return ""
 
 
 def _stored_size(width: int, height: int, job: StoreJob) -> tuple[tuple[int, int], float | None]:
@@ -203,24 +229,25 @@ def _scaled(image: RgbImage, size_wh: tuple[int, int]) -> RgbImage:
     return np.asarray(cv2.resize(image, size_wh, interpolation=method), np.uint8)
 
 
-def _read_mask(file: Path, shape_hw: tuple[int, int], classes: int) -> NDArray[np.uint8]:
+def _read_mask(job: StoreJob, shape_hw: tuple[int, int]) -> NDArray[np.uint8]:
     # Masks hold numbers, not colours: read_image would turn a palette's numbers into its colours.
     try:
-        with Image.open(file) as image:
+        with open_raw(Path(job.raw), job.mask_file, role="masks") as stream, Image.open(stream) as image:
+            if image.size != shape_hw[::-1]:
+                raise DataError(
+                    f"the mask has {image.width} x {image.height} px, its photograph {shape_hw[1]} x {shape_hw[0]} px."
+                )
             values = np.array(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{file}: the mask can't be read ({error}).") from error
+    except DataError:
+        raise
+    except (UnidentifiedImageError, *UNDECODABLE) as error:
+        raise DataError(f"the mask can't be read ({error}).") from error
     if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
         values = values[..., 0]
     if values.ndim != 2:
-        raise DataError(f"{file}: a mask holds class numbers, one a pixel; this one has colours.")
-    if values.shape != shape_hw:
-        raise DataError(
-            f"{file}: the mask has {values.shape[1]} x {values.shape[0]} px, its photograph "
-            f"{shape_hw[1]} x {shape_hw[0]} px."
-        )
-    if values.min() < 0 or values.max() > classes:
-        raise DataError(f"{file}: the mask holds {values.max()}, but masks.json names {classes} classes.")
+        raise DataError("a mask holds class numbers, one a pixel; this one has colours.")
+    if values.min() < 0 or values.max() > job.mask_classes:
+        raise DataError(f"the mask holds {values.max()}, but masks.json names {job.mask_classes} classes.")
     return values.astype(np.uint8)
 
 
