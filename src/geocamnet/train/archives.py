@@ -59,13 +59,14 @@ def archive_kind(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             head = stream.read(512)
-        if zipfile.is_zipfile(file):
-            return "zip"
+        is_zip = zipfile.is_zipfile(file)
     except OSError as error:
         raise DataError(f"{file}: can't be read ({error.strerror or error}).") from error
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return kind
+    if is_zip and head.startswith(b"PK"):  # the end alone, which is looked at first, may be of a ZIP in a TAR
+        return "zip"
     for magic, name in _OTHER_KINDS.items():
         if head.startswith(magic):
             raise DataError(f"{file}: {name} archives can't be read. Unpack it, or pack it as ZIP; {advice}.")
