@@ -3,7 +3,7 @@
 import pytest
 
 from geocamnet.errors import DataError
-from geocamnet.taxonomy import CLASSES, GROUPS, canonical_name, describe_classes, find_class
+from geocamnet.taxonomy import CLASSES, GROUPS, canonical_name, describe_classes, find_class, group_of
 
 
 def test_there_are_22_classes_numbered_in_order_with_names_of_their_own():
@@ -60,3 +60,27 @@ def test_classes_are_described_in_order_and_own_ones_get_a_title_and_colours_tha
     assert described[0].id == 22
     assert (described[1].id, described[1].title) == (0, "My rock")
     assert len({one.colour_rgb for one in described}) == 3
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("Coarse crystaline dolostone", "coarse_crystalline_dolomite"),
+        ("medium-grained limestone", "medium_crystalline_limestone"),
+        ("Stromatolith", "stromatolite"),
+        ("trombolite", "thrombolite"),
+        ("Styolite", "stylolite"),
+        ("鲕粒灰岩", "oolite"),
+        ("泡沫绵层", "foam"),
+    ],
+)
+def test_usual_slips_of_the_pen_are_understood(written, name):
+    assert canonical_name(written) == name
+
+
+def test_classes_of_ones_own_join_the_group_of_the_rock_they_end_in():
+    names = {"argillaceous_limestone": "limestone", "泥灰岩": "limestone", "粉晶云岩": "dolostone", "oolite": "grains"}
+    assert {name: group_of(name) for name in names} == names
+    assert group_of("dolomitic_limestone") == "limestone"
+    assert group_of("marl") == "own"
+    assert [one.group for one in describe_classes(["sandy_dolostone", "marl"])] == ["dolostone", "own"]

@@ -20,7 +20,8 @@ class RockClass:
         name: lower-case name with underscores, as written in every index and card.
         title: the name for people.
         chinese: the name in Chinese.
-        group: limestone, dolostone, microbial, grains, pores_and_fractures or other.
+        group: limestone, dolostone, microbial, grains, pores_and_fractures or other; ``own`` where a user's class
+            tells none.
         colour_rgb: 0 to 255 each, for legends and masks.
         aliases: other spellings met in real data sets, lower case.
     """
@@ -34,6 +35,13 @@ class RockClass:
     aliases: tuple[str, ...] = ()
 
 
+def _grain_size(size: str, adverb: str, *rocks: str) -> tuple[str, ...]:
+    # The spellings of "coarse-crystalline dolomite" that are met, but for that one; "crystaline" is the usual slip.
+    how = (size, f"{adverb} crystalline", f"{size} crystaline", f"{size} crystal", f"{size} grained")
+    plain = tuple(f"{one} {rock}" for rock in rocks for one in how)
+    return (*plain, *(f"{size} crystalline {rock}" for rock in rocks[1:]))
+
+
 CLASSES: tuple[RockClass, ...] = (
     RockClass(
         1,
@@ -42,7 +50,7 @@ CLASSES: tuple[RockClass, ...] = (
         "砂屑岩",
         "microbial",
         (194, 160, 110),
-        ("microbial mudstone", "arenaceous limestone", "arenaceous dolomite", "砂屑"),
+        ("microbial mudstone", "arenaceous limestone", "arenaceous dolomite", "arenacous", "砂屑"),
     ),
     RockClass(
         2,
@@ -51,9 +59,27 @@ CLASSES: tuple[RockClass, ...] = (
         "生物碎屑岩",
         "grains",
         (230, 159, 0),
-        ("bioclast", "bioclastic limestone", "skeletal", "bioclasts", "生屑", "生物碎屑"),
+        (
+            "bioclast",
+            "bioclastic limestone",
+            "skeletal",
+            "bioclasts",
+            "bioclastics",
+            "bio clastic",
+            "bioclasic",
+            "生屑",
+            "生物碎屑",
+        ),
     ),
-    RockClass(3, "breccia", "Breccia", "角砾岩", "other", (140, 86, 75), ("brecciated", "角砾")),
+    RockClass(
+        3,
+        "breccia",
+        "Breccia",
+        "角砾岩",
+        "other",
+        (140, 86, 75),
+        ("brecciated", "breccias", "brecia", "breciated", "角砾"),
+    ),
     RockClass(
         4,
         "coarse_crystalline_dolomite",
@@ -61,7 +87,7 @@ CLASSES: tuple[RockClass, ...] = (
         "粗晶白云岩",
         "dolostone",
         (0, 68, 136),
-        ("coarse dolomite", "coarsely crystalline dolomite", "粗晶云岩"),
+        (*_grain_size("coarse", "coarsely", "dolomite", "dolostone"), "粗晶云岩"),
     ),
     RockClass(
         5,
@@ -70,7 +96,7 @@ CLASSES: tuple[RockClass, ...] = (
         "粗晶灰岩",
         "limestone",
         (0, 107, 60),
-        ("coarse limestone", "coarsely crystalline limestone"),
+        _grain_size("coarse", "coarsely", "limestone"),
     ),
     RockClass(
         6,
@@ -79,7 +105,18 @@ CLASSES: tuple[RockClass, ...] = (
         "蒸发岩",
         "other",
         (240, 128, 190),
-        ("gypsum", "anhydrite", "evaporites", "膏岩", "石膏"),
+        (
+            "gypsum",
+            "anhydrite",
+            "evaporites",
+            "evaporitic",
+            "evaporate",
+            "anhydrit",
+            "gypsium",
+            "硬石膏",
+            "膏岩",
+            "石膏",
+        ),
     ),
     RockClass(
         7,
@@ -88,7 +125,7 @@ CLASSES: tuple[RockClass, ...] = (
         "细晶白云岩",
         "dolostone",
         (86, 180, 233),
-        ("fine dolomite", "finely crystalline dolomite", "细晶云岩"),
+        (*_grain_size("fine", "finely", "dolomite", "dolostone"), "细晶云岩"),
     ),
     RockClass(
         8,
@@ -97,7 +134,7 @@ CLASSES: tuple[RockClass, ...] = (
         "细晶灰岩",
         "limestone",
         (120, 200, 120),
-        ("fine limestone", "finely crystalline limestone"),
+        _grain_size("fine", "finely", "limestone"),
     ),
     RockClass(
         9,
@@ -106,10 +143,16 @@ CLASSES: tuple[RockClass, ...] = (
         "泡沫状岩",
         "microbial",
         (178, 120, 214),
-        ("foamy", "foam dolomite", "spongiostromata", "foamed", "泡沫"),
+        ("foamy", "foam dolomite", "spongiostromata", "foamed", "foam rock", "泡沫绵层", "泡沫绵层石", "泡沫"),
     ),
     RockClass(
-        10, "fracture", "Fracture", "裂缝", "pores_and_fractures", (213, 62, 79), ("fractures", "crack", "vein", "裂隙")
+        10,
+        "fracture",
+        "Fracture",
+        "裂缝",
+        "pores_and_fractures",
+        (213, 62, 79),
+        ("fractures", "crack", "cracks", "vein", "fissure", "fractured", "裂隙", "裂纹"),
     ),
     RockClass(
         11,
@@ -118,7 +161,18 @@ CLASSES: tuple[RockClass, ...] = (
         "葡萄状岩",
         "microbial",
         (128, 0, 128),
-        ("botryoidal", "botryoid", "grape dolomite", "grapestone", "葡萄花边", "葡萄"),
+        (
+            "botryoidal",
+            "botryoid",
+            "grape dolomite",
+            "grapestone",
+            "botryoidal dolomite",
+            "botroidal",
+            "葡萄状",
+            "葡萄石",
+            "葡萄花边",
+            "葡萄",
+        ),
     ),
     RockClass(
         12,
@@ -127,7 +181,15 @@ CLASSES: tuple[RockClass, ...] = (
         "泥晶白云岩",
         "dolostone",
         (158, 202, 225),
-        ("micrite dolomite", "micritic dolostone", "dolomicrite", "泥晶云岩", "泥粉晶云岩"),
+        (
+            "micrite dolomite",
+            "micritic dolostone",
+            "dolomicrite",
+            "micrtic dolomite",
+            "micrite dolostone",
+            "泥晶云岩",
+            "泥粉晶云岩",
+        ),
     ),
     RockClass(
         13,
@@ -136,7 +198,7 @@ CLASSES: tuple[RockClass, ...] = (
         "泥晶灰岩",
         "limestone",
         (186, 228, 179),
-        ("micrite", "micrite limestone", "lime mudstone"),
+        ("micrite", "micrite limestone", "micrtic limestone", "lime mudstone"),
     ),
     RockClass(
         14,
@@ -145,7 +207,7 @@ CLASSES: tuple[RockClass, ...] = (
         "中晶白云岩",
         "dolostone",
         (33, 113, 181),
-        ("medium dolomite", "medium-crystal dolomite", "中晶云岩"),
+        (*_grain_size("medium", "moderately", "dolomite", "dolostone"), "中晶云岩"),
     ),
     RockClass(
         15,
@@ -154,10 +216,16 @@ CLASSES: tuple[RockClass, ...] = (
         "中晶灰岩",
         "limestone",
         (49, 163, 84),
-        ("medium limestone", "medium-crystal limestone"),
+        _grain_size("medium", "moderately", "limestone"),
     ),
     RockClass(
-        16, "oncolite", "Oncolite", "核形石岩", "grains", (255, 127, 14), ("oncoid", "oncolitic", "oncoids", "核形石")
+        16,
+        "oncolite",
+        "Oncolite",
+        "核形石岩",
+        "grains",
+        (255, 127, 14),
+        ("oncoid", "oncolitic", "oncoids", "oncolites", "onkolite", "oncholite", "核形石"),
     ),
     RockClass(
         17,
@@ -166,10 +234,29 @@ CLASSES: tuple[RockClass, ...] = (
         "鲕粒岩",
         "grains",
         (255, 215, 0),
-        ("ooid", "ooids", "oolitic", "oolites", "oolitic limestone", "oolitic dolomite", "鲕粒"),
+        (
+            "ooid",
+            "ooids",
+            "oolitic",
+            "oolites",
+            "oolitic limestone",
+            "oolitic dolomite",
+            "oolith",
+            "ooliths",
+            "鲕粒灰岩",
+            "鲕粒白云岩",
+            "鲕粒云岩",
+            "鲕粒",
+        ),
     ),
     RockClass(
-        18, "siliceous", "Siliceous", "硅质岩", "other", (127, 127, 127), ("chert", "silica", "silicious", "硅质")
+        18,
+        "siliceous",
+        "Siliceous",
+        "硅质岩",
+        "other",
+        (127, 127, 127),
+        ("chert", "silica", "silicious", "silicous", "silicified", "燧石", "硅化", "硅质"),
     ),
     RockClass(
         19,
@@ -178,7 +265,16 @@ CLASSES: tuple[RockClass, ...] = (
         "叠层石岩",
         "microbial",
         (0, 158, 115),
-        ("stromatolites", "stromatolitic", "laminated microbialite", "叠层石", "纹层石"),
+        (
+            "stromatolites",
+            "stromatolitic",
+            "laminated microbialite",
+            "stromatolith",
+            "stromatalite",
+            "stromotolite",
+            "叠层石",
+            "纹层石",
+        ),
     ),
     RockClass(
         20,
@@ -187,7 +283,7 @@ CLASSES: tuple[RockClass, ...] = (
         "缝合线",
         "pores_and_fractures",
         (64, 64, 64),
-        ("stylolites", "stylolitic", "suture"),
+        ("stylolites", "stylolitic", "suture", "styolite", "stilolite", "stylolith"),
     ),
     RockClass(
         21,
@@ -196,7 +292,7 @@ CLASSES: tuple[RockClass, ...] = (
         "凝块石岩",
         "microbial",
         (102, 166, 30),
-        ("thrombolites", "thrombolitic", "clotted", "凝块石"),
+        ("thrombolites", "thrombolitic", "clotted", "thrombolith", "trombolite", "thrombollite", "凝块石"),
     ),
     RockClass(
         22,
@@ -205,11 +301,17 @@ CLASSES: tuple[RockClass, ...] = (
         "孔洞",
         "pores_and_fractures",
         (23, 190, 207),
-        ("vugs", "pore", "pores", "vuggy", "cavity", "溶洞", "溶孔"),
+        ("vugs", "pore", "pores", "vuggy", "cavity", "vugg", "孔隙", "溶蚀孔洞", "溶洞", "溶孔"),
     ),
 )
 
 GROUPS: tuple[str, ...] = ("limestone", "dolostone", "microbial", "grains", "pores_and_fractures", "other")
+
+# What the names of classes of the user's own end in.
+_ROCKS: dict[str, tuple[str, ...]] = {
+    "limestone": ("limestone", "limestones", "灰岩"),
+    "dolostone": ("dolomite", "dolostone", "dolomites", "dolostones", "云岩", "白云石"),
+}
 
 # Colours for classes of the user's own: told apart by colour-blind readers (Okabe & Ito 2008), then repeated.
 _OWN_COLOURS_RGB = (
@@ -243,13 +345,23 @@ def find_class(name: str) -> RockClass:
     raise DataError(unknown_name("class", name, [rock.name for rock in CLASSES]))
 
 
+def group_of(name: str) -> str:
+    """Return the group of a class by its name: of the 22 as listed, of one's own by the rock that its name ends in.
+
+    ``argillaceous_limestone`` and ``泥灰岩`` are limestones, ``sandy_dolostone`` and ``粉晶云岩`` dolostones; where a
+    name tells no rock, ``own``.
+    """
+    known = {rock.name: rock.group for rock in CLASSES}
+    return known.get(name) or next((group for group, ends in _ROCKS.items() if name.endswith(ends)), "own")
+
+
 def describe_classes(names: Iterable[str]) -> tuple[RockClass, ...]:
     """Return a `RockClass` for each name in order, making one (id 0) where the name is the user's own."""
     known = {rock.name: rock for rock in CLASSES}
     found: list[RockClass] = []
     for position, name in enumerate(names):
         own_colour = _OWN_COLOURS_RGB[position % len(_OWN_COLOURS_RGB)]
-        own = RockClass(0, name, name.replace("_", " ").capitalize(), "", "own", own_colour)
+        own = RockClass(0, name, name.replace("_", " ").capitalize(), "", group_of(name), own_colour)
         found.append(known.get(name, own))
     return tuple(found)
 

@@ -20,6 +20,7 @@ from geocamnet.train.metrics import (
     classification_metrics,
     coverage_accuracy,
     fit_temperature,
+    group_metrics,
     macro_f1_thresholds,
 )
 
@@ -221,3 +222,21 @@ def test_interval_is_the_same_for_the_same_seed_and_refuses_nothing_to_draw_from
         bootstrap_interval([], [], n_classes=2)
     with pytest.raises(DataError, match="don't match"):
         bootstrap_interval([0], [0, 1], n_classes=2)
+
+
+# --- groups ----------------------------------------------------------------------------------------------
+
+
+def test_a_class_taken_for_another_of_its_group_is_right_by_group():
+    names = ["fine_crystalline_dolomite", "coarse_crystalline_dolomite", "vug"]
+    said = np.array([[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.4, 0.3, 0.3], [0.1, 0.2, 0.7]])
+    truth = np.array([0, 1, 2, 2])  # one wrong within its group, one beyond it, one taken for the sum of two
+    figures = group_metrics(said, truth, names)
+    assert (figures["n"], figures["accuracy"], figures["balanced_accuracy"]) == (4, 0.5, 0.5)
+    assert figures["per_group"]["dolostone"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2, "classes": 2}
+
+
+def test_groups_that_say_no_more_than_the_classes_are_left_out():
+    said, truth = np.eye(2), np.array([0, 1])
+    assert group_metrics(said, truth, ["vug", "fracture"]) == {}  # one group
+    assert group_metrics(said, truth, ["vug", "oolite"]) == {}  # a group each

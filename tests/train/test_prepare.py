@@ -71,7 +71,9 @@ def test_a_data_set_holds_every_photograph_scaled_and_told(raw, tmp_path):
     assert summary["recipe"]["long_side_px"] == 48
     assert summary["notes"] == list(report.notes)
     assert any("LICENSE" in note for note in report.notes)
-    assert sorted(file.name for file in (tmp_path / "data").iterdir()) == ["images", "index.csv", "prepare.json"]
+    assert sorted(file.name for file in (tmp_path / "data").iterdir()) == [
+        "card.json", "images", "index.csv", "prepare.json",
+    ]  # fmt: skip
 
 
 def test_the_crop_is_taken_from_the_original_on_every_edge(tmp_path):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geocamnet.runtime.prediction import REFUSALS
 from geocamnet.train.index import IndexRow
-from geocamnet.train.metrics import bootstrap_interval, classification_metrics, coverage_accuracy
+from geocamnet.train.metrics import bootstrap_interval, classification_metrics, coverage_accuracy, group_metrics
 
 JoinField = Callable[[list[int]], NDArray[np.floating[Any]]]
 Ints = NDArray[np.int64]
@@ -46,6 +46,8 @@ class Judge:
         said = probabilities.argmax(1)
         sections = [row.section for row in self.rows]
         figures["intervals"] = bootstrap_interval(said, self.targets, n_classes=len(self.class_names), groups=sections)
+        if by_group := group_metrics(probabilities, self.targets, self.class_names):
+            figures["by_group"] = by_group
         lights = Counter(row.light for row in self.rows)
         if len(lights) > 1:
             figures["by_light"] = {

@@ -1,5 +1,6 @@
 """How good the names are: accuracy in its honest forms, calibration, abstention, intervals by section."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score
 
 from geocamnet.errors import DataError
+from geocamnet.taxonomy import group_of
 
 CALIBRATION_BINS = 15
 TEMPERATURE_RANGE = (0.1, 20.0)
@@ -79,6 +81,35 @@ def classification_metrics(
         top_five = np.argsort(-probs, axis=1, kind="stable")[:, :5]
         figures["top5_accuracy"] = float((top_five == truth[:, None]).any(1).mean())
     return figures
+
+
+def group_metrics(probabilities: ArrayLike, targets: ArrayLike, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return how good the names are if only the group counts: limestone, dolostone, microbial (`taxonomy.group_of`).
+
+    The probability of a group is the sum of its classes'.
+
+    Args:
+        probabilities: (N, C), 0 to 1; rows add up to 1.
+        targets: (N,) class positions.
+        class_names: C names in the order of the columns.
+
+    Returns:
+        ``n``, ``accuracy``, ``balanced_accuracy`` and ``per_group`` with ``precision``, ``recall``, ``f1``, ``support``
+        and ``classes`` of each; empty where the classes are of one group, or each of another.
+
+    Raises:
+        DataError: as `classification_metrics`.
+    """
+    group_of_class = [group_of(name) for name in class_names]
+    groups = sorted(set(group_of_class))
+    if not 1 < len(groups) < len(class_names):
+        return {}
+    position = np.array([groups.index(one) for one in group_of_class])
+    summed = np.asarray(probabilities, np.float64) @ np.eye(len(groups))[position]  # (N, C) -> (N, G)
+    figures = classification_metrics(summed, position[np.asarray(targets, np.int64)], groups)
+    counts = Counter(group_of_class)
+    per_group = {group: {**one, "classes": counts[group]} for group, one in figures["per_class"].items()}
+    return {name: figures[name] for name in ("n", "accuracy", "balanced_accuracy")} | {"per_group": per_group}
 
 
 def confusion_matrix(predicted: ArrayLike, targets: ArrayLike, n_classes: int) -> Ints:

@@ -7,18 +7,17 @@ that was cut short, however roughly, goes on where it was when the same command 
 import hashlib
 import json
 import logging
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from unicodedata import normalize
 
 from geocamnet import __version__
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
+from geocamnet.train.data_card import DATA_CARD, make_data_card, read_data_card, with_words, write_data_card
 from geocamnet.train.index import SPLITS, IndexRow, class_names, labels_kind, read_index, write_index
 from geocamnet.train.journal import append_to_journal, read_journal, start_journal
 from geocamnet.train.originals import close_archives
@@ -26,7 +25,7 @@ from geocamnet.train.readings import RawPhotograph
 from geocamnet.train.recipes import PrepareRecipe
 from geocamnet.train.sources import Source, find_photographs
 from geocamnet.train.split import fold_sections, join_sections, split_sections
-from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, original_sha256, store_all
+from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, original_sha256, store_all, stored_names
 
 JOURNAL = "prepare.partial.jsonl"
 SUMMARY = "prepare.json"
@@ -146,7 +145,7 @@ def _jobs(source: Source, data: Path, recipe: PrepareRecipe) -> list[StoreJob]:
     suffix = ".jpg" if recipe.jpeg_quality else ".png"
     files, photographs = source.originals.files, source.photographs
     jobs = []
-    for one, name in zip(photographs, _stored_names([one.path for one in photographs]), strict=True):
+    for one, name in zip(photographs, stored_names([one.path for one in photographs]), strict=True):
         original, mask = files[one.path], files.get(one.mask)
         job = StoreJob(
             raw=str(source.originals.raw),
@@ -171,25 +170,10 @@ def _jobs(source: Source, data: Path, recipe: PrepareRecipe) -> list[StoreJob]:
     return jobs
 
 
-def _stored_names(paths: Sequence[str]) -> list[str]:
-    # Readable, and unique also where a.jpg and A.JPG are one file: the path with / as __, a hash where that is
-    # not enough. 120 bytes at most; file systems take 255.
-    names = []
-    for path in paths:
-        flat = normalize("NFC", str(PurePosixPath(path).with_suffix(""))).replace("/", "__")
-        flat = re.sub(r"[^\w.()+-]", "_", flat).strip(".")
-        short = flat.encode()[:120].decode("utf-8", "ignore")
-        names.append(short or "_")
-    counts = Counter(name.casefold() for name in names)
-    return [
-        name if counts[name.casefold()] == 1 else f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
-        for name, path in zip(names, paths, strict=True)
-    ]
-
-
 def _recipe_kept(recipe: PrepareRecipe) -> dict[str, Any]:
     kept = asdict(recipe)
-    del kept["workers"]  # changes nothing in the result
+    for name in ("workers", "title", "origin", "licence"):  # change nothing in the photographs
+        del kept[name]
     return kept
 
 
@@ -221,6 +205,9 @@ def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Seq
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: can't be read ({error}). {anew}") from error
+    card = read_data_card(data)
+    if (said := with_words(card, recipe)) != card:
+        write_data_card(data, said)
     (data / JOURNAL).unlink(missing_ok=True)  # left behind if the run was killed after its last step
     return report
 
@@ -247,7 +234,7 @@ def _take_up(data: Path, recipe: PrepareRecipe, jobs: Sequence[StoreJob], overwr
             and all((data / path).is_file() for path in (stored.image, stored.mask) if path)
         }
         start_journal(data / JOURNAL, _recipe_kept(recipe), done)
-        for name in ("index.csv", SUMMARY):
+        for name in ("index.csv", SUMMARY, DATA_CARD):
             (data / name).unlink(missing_ok=True)
         vouched = {data / path for stored in done.values() for path in (stored.image, stored.mask) if path}
         for folder in ("images", "masks"):
@@ -294,6 +281,17 @@ def _finish(data: Path, recipe: PrepareRecipe, source: Source, stored: Sequence[
     if source.mask_classes and any(row.mask for row in rows):
         _write_json(data / "masks" / "masks.json", {"classes": source.mask_classes})
     _write_json(data / SUMMARY, summary)
+    faults = [*source.faults, *_duplicate_notes(pairs)]
+    card = make_data_card(
+        rows,
+        recipe,
+        name=source.originals.raw.resolve().name,
+        layout=source.layout,
+        sections_known=source.sections_known,
+        skipped=len(skipped),
+        faults=faults,
+    )
+    write_data_card(data, card)
     write_index(data, rows)
     (data / JOURNAL).unlink(missing_ok=True)
     totals = {name: sum(counts.values()) for name, counts in classes.items()}

@@ -59,6 +59,9 @@ class PrepareRecipe:
         keep_splits: keep train/val/test folders or a manifest's split column where RAW has them.
         folds: cross-validation folds to add; 0 for none.
         jpeg_quality: of stored photographs; 0 stores PNG.
+        title: what the data set is called in its card and in those of models trained on it.
+        origin: whence the photographs come, in a sentence, for the card.
+        licence: under which they may be used, for the card.
         seed: fixes the split.
         workers: processes; 0 means every core.
     """
@@ -75,6 +78,9 @@ class PrepareRecipe:
     keep_splits: bool = False
     folds: int = 0
     jpeg_quality: int = 95
+    title: str = ""
+    origin: str = ""
+    licence: str = ""
     seed: int = 0
     workers: int = 0
 

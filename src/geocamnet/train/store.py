@@ -3,14 +3,17 @@
 import hashlib
 import multiprocessing
 import os
+import re
 import signal
 import threading
+from collections import Counter
 from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple, dataclass
 from multiprocessing import connection
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 import cv2
 import numpy as np
@@ -177,6 +180,24 @@ def store_all(jobs: Sequence[StoreJob], *, workers: int) -> Generator[Stored, No
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def stored_names(paths: Sequence[str]) -> list[str]:
+    """Return a file name, without suffix, for each path below RAW: readable, of 130 bytes at most.
+
+    They are unique also where a.jpg and A.JPG are one file: the path with / as __, and a hash where that is not enough.
+    """
+    names = []
+    for path in paths:
+        flat = normalize("NFC", str(PurePosixPath(path).with_suffix(""))).replace("/", "__")
+        flat = re.sub(r"[^\w.()+-]", "_", flat).strip(".")
+        short = flat.encode()[:120].decode("utf-8", "ignore")
+        names.append(short or "_")
+    counts = Counter(name.casefold() for name in names)
+    return [
+        name if counts[name.casefold()] == 1 else f"{name}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def original_sha256(job: StoreJob) -> str:

@@ -16,6 +16,7 @@ from geocamnet.card import ClassCard, ModelCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.taxonomy import describe_classes
 from geocamnet.train.cam import StoredMaps, maps_folder
+from geocamnet.train.data_card import read_data_card
 from geocamnet.train.dataset import PhotographDataset
 from geocamnet.train.finish import constants_of, familiar_of, texture_of
 from geocamnet.train.fit import Photographs, fit
@@ -294,6 +295,7 @@ def _describe(
             "sections": sections,
             "um_per_px": [min(scales), max(scales)] if None not in scales else "unknown",  # type: ignore[type-var]
             "fold": recipe.fold,
+            "card": read_data_card(data),
         },
         recipe={"step": step, **asdict(recipe)},
         teacher=teacher,
