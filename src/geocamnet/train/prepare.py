@@ -161,7 +161,8 @@ def _jobs(source: Source, data: Path, recipe: PrepareRecipe) -> list[StoreJob]:
             target_um_per_px=recipe.um_per_px,
             jpeg_quality=recipe.jpeg_quality,
             mask=one.mask,
-            mask_stored=f"masks/{name}.png" if one.mask else "",
+            shapes=one.shapes,
+            mask_stored=f"masks/{name}.png" if one.mask or one.shapes else "",
             mask_classes=len(source.mask_classes),
             size_bytes=original.size_bytes,
             mtime_ns=original.mtime_ns,
@@ -248,7 +249,7 @@ def _take_up(data: Path, recipe: PrepareRecipe, jobs: Sequence[StoreJob], overwr
 def _finish(data: Path, recipe: PrepareRecipe, source: Source, stored: Sequence[Stored], listing: str) -> PrepareReport:
     skipped = [*source.skipped, *((one.path, one.skipped) for one in stored if one.skipped)]
     skipped += [
-        (photograph.mask, f"mask of {photograph.path}: {one.mask_skipped}")
+        (photograph.mask or photograph.path, f"mask of {photograph.path}: {one.mask_skipped}")
         for photograph, one in zip(source.photographs, stored, strict=True)
         if one.mask_skipped
     ]

@@ -66,7 +66,7 @@ class PrepareRecipe:
         workers: processes; 0 means every core.
     """
 
-    layout: Literal["auto", "manifest", "folders", "prefix", "masks"] = "auto"
+    layout: Literal["auto", "manifest", "folders", "prefix", "coco", "masks"] = "auto"
     manifest: str = ""
     section_regex: str = ""
     crop_px: int = 0

@@ -14,6 +14,7 @@ from geocamnet.errors import DataError, unknown_name
 from geocamnet.lights import light_of_path, view_of
 from geocamnet.sections import section_pattern, sections_by_regex
 from geocamnet.taxonomy import canonical_name
+from geocamnet.train.coco import find_coco, read_coco
 from geocamnet.train.filenames import prefix_of
 from geocamnet.train.layouts import read_by_folder, read_by_prefix
 from geocamnet.train.masks import in_mask_folder, mask_classes, with_masks
@@ -22,7 +23,7 @@ from geocamnet.train.readings import RawPhotograph, Reading
 from geocamnet.train.recipes import PrepareRecipe
 from geocamnet.train.table_layout import find_table, read_by_manifest, tables_of
 
-LAYOUTS = ("auto", "manifest", "folders", "prefix", "masks")
+LAYOUTS = ("auto", "manifest", "folders", "prefix", "coco", "masks")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Source:
     """What RAW holds.
 
     Attributes:
-        layout: ``manifest``, ``folders``, ``prefix`` or ``masks``.
+        layout: ``manifest``, ``folders``, ``prefix``, ``coco`` or ``masks``.
         photographs: sorted by path.
         notes: what was concluded, in sentences.
         skipped: (path, reason) of photographs that can't be used.
@@ -58,8 +59,9 @@ def find_photographs(raw: Path, recipe: PrepareRecipe) -> Source:
 
     Layouts: ``manifest`` (a table, see `read_manifest`; ``RAW/manifest.csv`` is found by itself), ``folders``
     (a folder a class, with folders for splits and lights above or below it), ``prefix`` (the class in front of
-    the number in the file name), ``masks`` (no labels, but masks of the same names). ``auto`` takes the first that
-    fits: a manifest, folders or names of the 22 classes, another table that names the photographs, other folders.
+    the number in the file name), ``coco`` (outlines in a JSON file), ``masks`` (no labels, but masks of the same
+    names). ``auto`` takes the first that fits: a manifest, COCO, folders or names of the 22 classes, another table
+    that names the photographs, other folders.
 
     Args:
         raw: folder, ZIP or TAR of original photographs.
@@ -124,6 +126,8 @@ def _read(originals: Originals, layout: str, manifest: str) -> Reading:
     found = [path for path in originals.images if not in_mask_folder(path)]
     if not found:
         raise DataError(f"{originals.raw}: every picture lies in a folder of masks, and there is no photograph.")
+    if layout in ("auto", "coco") and (outlines := find_coco(originals)):
+        return read_coco(originals, outlines)
     by_folder = read_by_folder(found, layout) if layout in ("auto", "folders") else None
     if by_folder and (layout == "folders" or by_folder.only_known_classes):
         return by_folder
@@ -196,6 +200,7 @@ def _class_note(layout: str, photographs: Iterable[RawPhotograph]) -> str:
         "manifest": "a table",
         "folders": "a folder a class",
         "prefix": "the class in the file name",
+        "coco": "outlines in COCO's JSON",
         "masks": "photographs with masks, without labels",
     }
     return f"Layout: {told[layout]}. " + ", ".join(f"{name} {counts[name]}" for name in sorted(counts)) + "."

@@ -22,7 +22,9 @@ from PIL import Image, UnidentifiedImageError
 
 from geocamnet.errors import DataError
 from geocamnet.images import MAX_PIXELS, UNDECODABLE, RgbImage, read_image_stream, write_image
+from geocamnet.train.coco import draw_mask
 from geocamnet.train.originals import RawFile, close_archives, open_raw
+from geocamnet.train.readings import Shape
 
 MIN_SIDE_PX = 8  # less shows no texture, and the smallest feature map of a network would be empty
 _POOL_FROM = 24  # photographs; below that, starting processes takes longer than the work
@@ -42,6 +44,7 @@ class StoreJob:
         crop_px, long_side_px, target_um_per_px, jpeg_quality: of the recipe.
         mask: path of its mask below RAW, or empty.
         mask_stored: where to store it below DATA.
+        shapes: outlines to draw its mask of, where there is no file of one.
         mask_classes: how many classes masks.json names.
         size_bytes, mtime_ns: of the original, so that a file replaced meanwhile is read again.
     """
@@ -59,6 +62,7 @@ class StoreJob:
     target_um_per_px: float | None
     jpeg_quality: int
     mask: str
+    shapes: tuple[Shape, ...]
     mask_stored: str
     mask_classes: int
     size_bytes: int
@@ -125,9 +129,10 @@ def store_photograph(job: StoreJob) -> Stored:
     except OSError as error:
         return Stored(job.path, skipped=f"can't be read ({error.strerror or error})")
     mask, mask_skipped = None, ""
-    if job.mask:
+    if job.mask or job.shapes:
+        shape_hw = (image.shape[0], image.shape[1])
         try:
-            mask = _read_mask(job, (image.shape[0], image.shape[1]))
+            mask = _read_mask(job, shape_hw) if job.mask else draw_mask(job.shapes, shape_hw)
         except DataError as error:
             mask_skipped = str(error)
     write_image(Path(job.data, job.image), _scaled(_cropped(image, job.crop_px), size_wh), quality=job.jpeg_quality)
