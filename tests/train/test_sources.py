@@ -293,6 +293,24 @@ def test_folders_of_splits_are_told_from_folders_of_classes():
     assert [prefix_of(stem) for stem in ("0012", "样品_3", "img")] == ["", "样品", "img"]
 
 
+# --- nothing fits ----------------------------------------------------------------------------------------
+
+
+def test_what_fits_no_layout_is_described_with_the_commands_that_would_read_it(tmp_path):
+    folder_of(tmp_path, "ppl/1.jpg", "xpl/1.jpg", "masks/1.png")
+    (tmp_path / "log.csv").write_text("Foto;Gestein\n1.jpg;Kalk\n")
+    with pytest.raises(DataError) as raised:
+        find(tmp_path)
+    said = str(raised.value)
+    assert "2 photograph(s), but nothing tells their classes" in said
+    assert "Folders: ppl (1), xpl (1)" in said
+    assert "Tables: log.csv (Foto, Gestein)" in said
+    assert f"geocamnet prepare {tmp_path} DATA --manifest 'log.csv'" in said
+    assert "1 picture(s) in a folder of masks" in said
+    assert "masks/masks.json" in said
+    assert "--layout prefix" not in said  # no name begins with a word
+
+
 # --- as a whole ------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ def make_data_card(
     recipe: PrepareRecipe,
     *,
     name: str,
+    licence_file: str,
     layout: str,
     sections_known: bool,
     skipped: int,
@@ -34,6 +35,7 @@ def make_data_card(
         rows: its photographs, one or more.
         recipe: ``title``, ``origin`` and ``licence`` are the user's words; the crop and scale are noted.
         name: what the data set is called where no title is given.
+        licence_file: beside the originals, to point to where no licence is given; or empty.
         layout: how the labels were told.
         sections_known: whether the thin section of every photograph is known.
         skipped: how many photographs could not be used.
@@ -45,7 +47,7 @@ def make_data_card(
         "format": 1,
         "name": recipe.title or name,
         "origin": recipe.origin,
-        "licence": recipe.licence,
+        "licence": recipe.licence or (f"see {licence_file} of the originals" if licence_file else ""),
         "layout": layout,
         "photographs": len(rows),
         "views": len({(row.section, row.field) for row in rows}),

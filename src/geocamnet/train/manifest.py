@@ -77,8 +77,7 @@ def read_manifest(content: bytes, name: str) -> tuple[ManifestRow, ...]:
     Raises:
         DataError: not a table, a column missing, or a value that can't be understood.
     """
-    is_book = content.startswith(b"PK") or name.lower().endswith((".xlsx", ".xlsm"))
-    table = _xlsx_table(content, name) if is_book else _csv_table(content, name)
+    table = _table(content, name)
     if not table:
         raise DataError(f"{name}: the manifest is empty. It needs the columns image and labels.")
     header = _columns(table[0][1])
@@ -95,6 +94,21 @@ def read_manifest(content: bytes, name: str) -> tuple[ManifestRow, ...]:
     if not rows:
         raise DataError(f"{name}: the manifest names no photograph.")
     return tuple(rows)
+
+
+def read_header(content: bytes, name: str) -> Sequence[str]:
+    """Return the first row of a table that is not empty; nothing if there is none.
+
+    Raises:
+        DataError: not a table.
+    """
+    table = _table(content, name)
+    return table[0][1] if table else ()
+
+
+def _table(content: bytes, name: str) -> list[tuple[int, Sequence[str]]]:
+    is_book = content.startswith(b"PK") or name.lower().endswith((".xlsx", ".xlsm"))
+    return _xlsx_table(content, name) if is_book else _csv_table(content, name)
 
 
 def _columns(header: Sequence[str]) -> list[str]:

@@ -57,6 +57,16 @@ class Originals:
         images = (path for path in self.files if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)
         object.__setattr__(self, "images", tuple(sorted(images, key=lambda path: PurePosixPath(path).parts)))
 
+    @property
+    def name(self) -> str:
+        """What RAW is called: the folder's name, or the archive's without ``.zip`` or ``.tar.gz``."""
+        return self.raw.resolve().name if self.kind == "folder" else _own_name(self.raw)
+
+    @property
+    def licence(self) -> str:
+        """Name of the file beside the photographs that states a licence, or nothing."""
+        return next((path for path in self.files if path.upper().startswith(("LICENSE", "LICENCE"))), "")
+
     def read(self, path: str) -> bytes:
         """Return the content of a table or description.
 
@@ -167,10 +177,15 @@ def _walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
-def _below_own_name(members: list[Member], archive: Path) -> list[Member]:
+def _own_name(archive: Path) -> str:
     own = archive.name
     while PurePosixPath(own).suffix.lower() in ARCHIVE_SUFFIXES:
         own = PurePosixPath(own).stem
+    return own
+
+
+def _below_own_name(members: list[Member], archive: Path) -> list[Member]:
+    own = _own_name(archive)
     if not all(one.path.startswith(f"{own}/") for one in members):
         return members
     return [one._replace(path=one.path.removeprefix(f"{own}/")) for one in members]

@@ -286,7 +286,8 @@ def _finish(data: Path, recipe: PrepareRecipe, source: Source, stored: Sequence[
     card = make_data_card(
         rows,
         recipe,
-        name=source.originals.raw.resolve().name,
+        name=source.originals.name,
+        licence_file=source.originals.licence,
         layout=source.layout,
         sections_known=source.sections_known,
         skipped=len(skipped),

@@ -21,7 +21,7 @@ from geocamnet.train.masks import in_mask_folder, mask_classes, with_masks
 from geocamnet.train.originals import ARCHIVE_SUFFIXES, Originals, open_originals
 from geocamnet.train.readings import RawPhotograph, Reading
 from geocamnet.train.recipes import PrepareRecipe
-from geocamnet.train.table_layout import find_table, read_by_manifest, tables_of
+from geocamnet.train.table_layout import columns_of, find_table, read_by_manifest, tables_of
 
 LAYOUTS = ("auto", "manifest", "folders", "prefix", "coco", "masks")
 
@@ -232,22 +232,31 @@ def _left_alone(originals: Originals, manifest: str) -> list[str]:
 
 
 def _nothing_fits(originals: Originals, found: Sequence[str], layout: str) -> str:
-    raw = originals.raw
     folders = Counter(str(PurePosixPath(path).parent) for path in found)
     shown = ", ".join(f"{name} ({count})" for name, count in sorted(folders.items())[:8])
     prefixes = Counter(canonical_name(prefix_of(PurePosixPath(path).stem)) or "(none)" for path in found)
     begun = ", ".join(f"{name} ({count})" for name, count in prefixes.most_common(8))
-    deep = all(len(PurePosixPath(path).parts) > 2 for path in found)
-    advice = (
-        f"If the topmost folders are the classes: geocamnet prepare {raw} DATA --layout folders."
-        if deep and layout == "auto"
-        else f"If names begin with the class: geocamnet prepare {raw} DATA --layout prefix."
-    )
-    tables = tables_of(originals)
-    if tables:
-        advice += f" If a table tells the classes: geocamnet prepare {raw} DATA --manifest '{tables[0]}'."
+    seen = [f"Folders: {shown}", f"File names begin with: {begun}"]
+    command = f"geocamnet prepare {originals.raw} DATA"
+    advice = []
+    if layout == "auto" and all(len(PurePosixPath(path).parts) > 2 for path in found):
+        advice.append(f"If the topmost folders are the classes: {command} --layout folders.")
+    elif set(prefixes) != {"(none)"}:
+        advice.append(f"If names begin with the class: {command} --layout prefix.")
+    if tables := tables_of(originals):
+        seen.append("Tables: " + "; ".join(f"{path} ({columns_of(originals, path)})" for path in tables[:3]))
+        advice.append(
+            f"If a table tells the classes, call its columns image and labels: {command} --manifest '{tables[0]}'."
+        )
+    masks = [path for path in originals.images if in_mask_folder(path)]
+    if masks:
+        seen.append(f"{len(masks)} picture(s) in a folder of masks")
+        advice.append(
+            f'To score heatmaps on the masks, write what their values mean, {{"classes": [...]}}, into '
+            f"{PurePosixPath(masks[0]).parent}/masks.json: {command} --layout masks."
+        )
     return (
-        f"{raw}: {len(found)} photograph(s), but nothing tells their classes ({'layout ' + layout}). "
-        f"Folders: {shown}. File names begin with: {begun}. For example: {', '.join(found[:3])}. {advice} "
+        f"{originals.raw}: {len(found)} photograph(s), but nothing tells their classes (layout {layout}). "
+        f"{'. '.join(seen)}. For example: {', '.join(found[:3])}. {' '.join(advice)} "
         "Otherwise sort them into a folder a class, or write RAW/manifest.csv with the columns image and labels."
     )

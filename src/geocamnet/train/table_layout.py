@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 from geocamnet.errors import DataError
 from geocamnet.lights import light_of_path
-from geocamnet.train.manifest import ManifestRow, read_manifest
+from geocamnet.train.manifest import ManifestRow, read_header, read_manifest
 from geocamnet.train.masks import in_mask_folder
 from geocamnet.train.originals import Originals
 from geocamnet.train.readings import Names, RawPhotograph, Reading, spelling_notes
@@ -53,6 +53,14 @@ def find_table(originals: Originals) -> str:
 def tables_of(originals: Originals) -> list[str]:
     """Return the paths of the CSV and XLSX tables of RAW."""
     return [path for path in originals.files if PurePosixPath(path).suffix.lower() in TABLE_SUFFIXES]
+
+
+def columns_of(originals: Originals, path: str) -> str:
+    """Return the first row of a table in words, or why it can't be read."""
+    try:
+        return ", ".join(cell.strip() for cell in read_header(originals.read(path), path)[:12]) or "empty"
+    except DataError:
+        return "can't be read"
 
 
 def _reading_of(originals: Originals, manifest: str, rows: tuple[ManifestRow, ...]) -> Reading:
