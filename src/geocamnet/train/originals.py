@@ -110,7 +110,7 @@ def open_originals(raw: Path) -> Originals:
         files = [RawFile(one.path, one.size_bytes, mtime_ns, one.position) for one in members]
         refused = listing.refused
     else:
-        raise DataError(f"{raw}: no such folder. RAW is a folder of photographs, a ZIP or a TAR.")
+        raise DataError(f"{raw}: no such {'file' if raw.suffix.lower() in ARCHIVE_SUFFIXES else 'folder'}.")
     inner = [one.path for one in files if PurePosixPath(one.path).suffix.lower() in ARCHIVE_SUFFIXES]
     refused += [(path, "is an archive, and is not looked into: prepare it by itself, or unpack it") for path in inner]
     found = Originals(
