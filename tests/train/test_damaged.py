@@ -145,7 +145,7 @@ def test_a_damaged_archive_is_refused_or_accounted_for(tmp_path, number):
         ["raw/photos.zip"] if suffix == ".zip" else []
     )
     assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "raw", "whole"]
-    assert lost <= COUNT // 6 // 10, "photographs vanish without a word"
+    assert lost <= 1 + COUNT // 600, "photographs vanish without a word"  # a name may become that of a hidden file
     assert len(errors) < COUNT // 6
     assert [told for told in errors if len(told.splitlines()) > 1 or "Traceback" in told] == []
 
