@@ -17,7 +17,8 @@ HEAVY = {"torch", "torchvision", "timm", "lightning", "torchmetrics", "sklearn",
 # What `prepare` and `synthesize` are made of, and what the command line loads before it knows which command it is.
 LIGHT = [
     "cli", "console", "train.recipes", "train.index", "train.sources", "train.manifest", "train.filenames",
-    "train.split", "train.store", "train.journal", "train.prepare", "train.synthetic",
+    "train.split", "train.store", "train.journal", "train.prepare", "train.audit.table",
+    "train.audit.carry_out", "train.synthetic",
 ]  # fmt: skip
 MODULES = sorted(file.relative_to(SOURCE) for file in SOURCE.rglob("*.py"))
 

@@ -20,6 +20,8 @@ from geocamnet import __version__
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
 from geocamnet.taxonomy import canonical_name
+from geocamnet.train.audit.carry_out import carry_out
+from geocamnet.train.audit.table import Actions, read_actions
 from geocamnet.train.index import SPLITS, IndexRow, class_names, labels_kind, read_index, write_index
 from geocamnet.train.journal import append_to_journal, read_journal, start_journal
 from geocamnet.train.recipes import PrepareRecipe
@@ -29,6 +31,7 @@ from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, file_sha256, st
 
 JOURNAL = "prepare.partial.jsonl"
 SUMMARY = "prepare.json"
+_NO_ACTIONS = Actions()
 _log = logging.getLogger(__name__)
 
 
@@ -86,10 +89,11 @@ def prepare(
     raw, data = Path(raw), Path(data)
     _check_recipe(recipe)
     _check_places(raw, data)
-    source = find_photographs(raw, recipe)
+    actions = read_actions(Path(recipe.audit)) if recipe.audit else Actions()
+    source, changes = carry_out(find_photographs(raw, recipe), actions)
     mask_table = _mask_table(raw, source.photographs)
-    jobs = _jobs(raw, data, source.photographs, recipe, len(mask_table["classes"]) if mask_table else 0)
-    listing = _listing(source, jobs, mask_table)
+    jobs = _jobs(raw, data, source.photographs, recipe, len(mask_table["classes"]) if mask_table else 0, actions)
+    listing = _listing(source, jobs, mask_table, actions)
     if (data / "index.csv").exists() and not overwrite:
         return _already_prepared(data, recipe, listing, jobs)
 
@@ -108,7 +112,7 @@ def prepare(
             append_to_journal(journal, key_of[stored.path], stored)
             if on_progress:
                 on_progress(len(done), len(jobs))
-    return _finish(data, recipe, source, [done[job.key] for job in jobs], mask_table, listing)
+    return _finish(data, recipe, source, [done[job.key] for job in jobs], mask_table, listing, actions, changes)
 
 
 def _check_recipe(recipe: PrepareRecipe) -> None:
@@ -171,7 +175,12 @@ def _mask_table(raw: Path, photographs: Iterable[RawPhotograph]) -> dict[str, An
 
 
 def _jobs(
-    raw: Path, data: Path, photographs: Sequence[RawPhotograph], recipe: PrepareRecipe, mask_classes: int
+    raw: Path,
+    data: Path,
+    photographs: Sequence[RawPhotograph],
+    recipe: PrepareRecipe,
+    mask_classes: int,
+    actions: Actions,
 ) -> list[StoreJob]:
     suffix = ".jpg" if recipe.jpeg_quality else ".png"
     jobs = []
@@ -192,6 +201,7 @@ def _jobs(
             mask_classes=mask_classes,
             size_bytes=state.st_size,
             mtime_ns=state.st_mtime_ns,
+            crop_ltrb=actions.crop.get(one.path, (0, 0, 0, 0)),
         )
         jobs.append(job)
     return jobs
@@ -219,9 +229,10 @@ def _recipe_kept(recipe: PrepareRecipe) -> dict[str, Any]:
     return kept
 
 
-def _listing(source: Source, jobs: Sequence[StoreJob], mask_table: Mapping[str, Any] | None) -> str:
+def _listing(source: Source, jobs: Sequence[StoreJob], mask_table: Mapping[str, Any] | None, actions: Actions) -> str:
     told = [(*asdict(one).values(), job.size_bytes) for one, job in zip(source.photographs, jobs, strict=True)]
-    return hashlib.sha256(json.dumps([told, source.skipped, mask_table]).encode()).hexdigest()
+    asked = [sorted(actions.crop.items()), sorted(actions.group.items())] if actions != Actions() else []
+    return hashlib.sha256(json.dumps([told, source.skipped, mask_table, *asked]).encode()).hexdigest()
 
 
 def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Sequence[StoreJob]) -> PrepareReport:
@@ -290,6 +301,8 @@ def _finish(
     stored: Sequence[Stored],
     mask_table: Mapping[str, Any] | None,
     listing: str,
+    actions: Actions,
+    changes: Mapping[str, int],
 ) -> PrepareReport:
     skipped = [*source.skipped, *((one.path, one.skipped) for one in stored if one.skipped)]
     skipped += [
@@ -301,7 +314,7 @@ def _finish(
     if not pairs:
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
         raise DataError(f"None of {len(stored)} photographs can be used. The first: {first}")
-    rows, split_notes = _rows(pairs, recipe)
+    rows, split_notes = _rows(pairs, recipe, actions)
     notes = [*source.notes, *split_notes, *_class_notes(rows)]
     splits = {split: sum(row.split == split for row in rows) for split in SPLITS}
     classes = {
@@ -321,6 +334,7 @@ def _finish(
         "lights": dict(sorted(Counter(row.light for row in rows).items())),
         "notes": notes,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+        **({"audit": dict(changes)} if changes else {}),
         "listing": listing,
     }
     if mask_table and any(row.mask for row in rows):
@@ -332,15 +346,27 @@ def _finish(
     return PrepareReport(data, len(rows), tuple(skipped), tuple(notes), totals, splits)
 
 
-def _rows(pairs: Sequence[tuple[RawPhotograph, Stored]], recipe: PrepareRecipe) -> tuple[list[IndexRow], list[str]]:
-    # Copies of one file and photographs of one view go wherever their section goes, so these are joined.
+def _rows(
+    pairs: Sequence[tuple[RawPhotograph, Stored]], recipe: PrepareRecipe, actions: Actions = _NO_ACTIONS
+) -> tuple[list[IndexRow], list[str]]:
+    # Copies of one file, photographs of one view and groups of an audit go wherever their section goes, so these are
+    # joined.
     own = [photograph.section or photograph.field for photograph, _ in pairs]
-    ties = [(("field", photograph.field), ("file", stored.sha256)) for photograph, stored in pairs]
+    ties = [
+        (
+            ("field", photograph.field),
+            ("file", stored.sha256),
+            *(("audit", name) for name in actions.group.get(photograph.path, ())),
+        )
+        for photograph, stored in pairs
+    ]
     sections = join_sections(own, ties)
     notes = _duplicate_notes(pairs)
     joined = len(set(own)) - len(set(sections))
     if joined:
-        notes.append(f"{joined} section(s) share a view or a file with another and are joined to it.")
+        notes.append(
+            f"{joined} section(s) share a view, a file or a group of the audit with another and are joined to it."
+        )
     labels_of: dict[str, set[str]] = defaultdict(set)
     asked_of: dict[str, set[str]] = defaultdict(set)
     for section, (photograph, _) in zip(sections, pairs, strict=True):
