@@ -182,7 +182,7 @@ def _marks(seen: Evidence) -> Iterator[Finding]:
         yield Finding(
             kind,
             severity,
-            f"{len(marked)} photographs ({100 * share:.1f} %) {what}",
+            f"{len(marked)} photograph(s) ({100 * share:.1f} %) {what}",
             heat,
             "prepare --audit crops each photograph as audit.csv says; a bar too far from the edge is "
             "left, to be cropped "
@@ -204,7 +204,7 @@ def _crop_of_bars(bars: Sequence[tuple[int, int, int, int]], width: int, height:
     # What the nearest edge must lose so that the bar and its text are gone; nothing if that is too much.
     cut = [0, 0, 0, 0]
     for x, y, wide, high in bars:
-        gap = max(2, high // 2)
+        gap = min(6, max(2, high // 2))
         ways = [
             (x + wide + gap) / width,
             (y + high + gap) / height,

@@ -10,7 +10,6 @@ one piece must.
 from collections.abc import Iterator
 from itertools import product
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
@@ -81,9 +80,17 @@ def turned(images: NDArray, attitude: int) -> NDArray:
 
 
 def without_lighting(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return float32 (N, S, S): thumbnails less their blurred selves, so that the lamp's spot makes no two alike."""
-    sharp = thumbs.astype(np.float32)
-    return np.stack([one - cv2.GaussianBlur(one, (0, 0), one.shape[0] / 6) for one in sharp]) if len(sharp) else sharp
+    """Return float32 (N, S, S): thumbnails less the parabolic surface that fits them best.
+
+    A lamp's spot and a slope of brightness are such surfaces: left in, they would make unlike photographs alike.
+    """
+    side = thumbs.shape[1]
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    surfaces = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
+    basis = np.linalg.qr(surfaces)[0].astype(np.float32)
+    flat = thumbs.reshape(len(thumbs), -1).astype(np.float32)
+    flat -= (flat @ basis) @ basis.T
+    return flat.reshape(thumbs.shape)
 
 
 def recognisable(thumbs: NDArray[np.uint8]) -> NDArray[np.bool_]:

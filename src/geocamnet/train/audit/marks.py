@@ -54,7 +54,9 @@ def find_marks(grey: Grey) -> Marks:
             left, top, wide, high = (y, x, h, w) if turned else (x, y, w, h)
             bars.append((left + edges["left"], top + edges["top"], wide, high))
     bars += [(x + edges["left"], y + edges["top"], w, h) for x, y, w, h in _plates(inside)]
+    # Ticks are found by themselves and joined to their bar; what stays short is a grain burnt out, not a bar.
     bars = _joined(bars, reach=max(8, round(0.03 * max(work.shape))))
+    bars = [bar for bar in bars if max(bar[2:]) >= max(16, 0.1 * max(work.shape))]
 
     def scaled(values: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(int(np.ceil(one * step)) for one in values)

@@ -154,7 +154,7 @@ h2.warning { color: var(--warning); }
 li.error::marker { content: "✕ "; color: var(--error); } li.warning::marker { content: "! "; color: var(--warning); }
 li.note::marker { content: "· "; }
 h3 { margin-top: 1.8em; }
-.note { color: var(--soft); font-size: .85rem; } .wide { overflow-x: auto; }
+p.note { color: var(--soft); font-size: .85rem; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3em .7em; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { font-size: .85rem; color: var(--soft); }

@@ -5,6 +5,7 @@ more words than chance gives are candidates, and only those are decoded again: t
 is fitted (RANSAC), and the overlap must correlate.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,13 @@ from geocamnet.images import read_image
 
 LEAST_SHARED = 5  # words two photographs must share to be looked at
 MOST_PER_PHOTOGRAPH = 6  # candidates of each photograph that are looked at
+LEAST_BUDGET, BUDGET = 3000, 0.2  # candidates looked at in all: so many, or as a share of the photographs
 MOST_HOLDERS = 0.02  # a word in more of the photographs than this tells nothing
 LEAST_INLIERS = 12
 LEAST_OVERLAP = 0.3  # of the smaller photograph
 LEAST_CORRELATION = 0.8
 VERIFY_PX = 400
+_log = logging.getLogger(__name__)
 _SAMPLE = 60_000
 _ROWS_AT_A_TIME = 1000
 
@@ -75,7 +78,7 @@ def propose_parts(points: list[NDArray[np.int8]], *, seed: int) -> Pairs:
     holders = np.asarray((table > 0).sum(axis=0)).ravel()
     rare = (holders > 1) & (holders <= max(6, MOST_HOLDERS * len(points)))
     table = table[:, rare].tocsr()
-    found: list[tuple[int, int]] = []
+    shared_by: dict[tuple[int, int], float] = {}
     turned = table.T.tocsr()
     for start in range(0, len(points), _ROWS_AT_A_TIME):
         shared = (table[start : start + _ROWS_AT_A_TIME] @ turned).tocsr()
@@ -84,8 +87,14 @@ def propose_parts(points: list[NDArray[np.int8]], *, seed: int) -> Pairs:
             others, common = shared.indices[at], shared.data[at]
             likely = np.flatnonzero((common >= LEAST_SHARED) & (others != start + row))
             for place in likely[np.argsort(-common[likely], kind="stable")][:MOST_PER_PHOTOGRAPH]:
-                found.append((min(start + row, int(others[place])), max(start + row, int(others[place]))))
-    return np.array(sorted(set(found)), np.int64).reshape(-1, 2)
+                other = int(others[place])
+                shared_by[min(start + row, other), max(start + row, other)] = float(common[place])
+    # Among very many photographs chance alone makes candidates: those that share most are looked at.
+    budget = max(LEAST_BUDGET, int(BUDGET * len(points)))
+    if len(shared_by) > budget:
+        _log.info("%d pairs share local features; the %d that share most are compared", len(shared_by), budget)
+    likeliest = sorted(shared_by, key=lambda pair: (-shared_by[pair], pair))[:budget]
+    return np.array(sorted(likeliest), np.int64).reshape(-1, 2)
 
 
 def lay_on_each_other(jobs: tuple[PartJob, ...]) -> list[Part]:
