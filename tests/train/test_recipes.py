@@ -123,7 +123,7 @@ def test_a_recipe_written_into_a_run_is_read_back_equal(recipe, table, tmp_path)
         ("[train.augment]\nstian = 0.1\n", ("augment", "'stian'", "Did you mean 'stain'?")),
         ("[train]\naugment = 3\n", ("augment is a table", "received 3")),
         ("[distil]\nfoo = 3\n", ("[distil]", "'foo'")),
-        ("epochs = 3\n", ("'epochs'", "Known: synthesize, prepare, train")),
+        ("epochs = 3\n", ("'epochs'", "Known: synthesize, audit, prepare, train")),
         ('[train]\nepochs = "many"\n', ("epochs", '"many"')),
         ('[train]\nbalance = "samplr"\n', ("balance", '"samplr"', 'Did you mean "sampler"?')),
         ("[train\n", ("is not TOML", "line 1")),

@@ -10,6 +10,7 @@ from geocamnet.cli.app import app
 from geocamnet.console import progress, show_metrics
 from geocamnet.errors import DataError
 from geocamnet.train.recipes import (
+    AuditRecipe,
     CamRecipe,
     DistilRecipe,
     PrepareRecipe,
@@ -39,6 +40,32 @@ def synthesize(raw: Path, *, settings: Annotated[SynthesizeRecipe, Flat] = Synth
 
 
 @app.command(sort_key=2)
+def audit(raw: Path, out: Path, *, settings: Annotated[AuditRecipe, Flat] = AuditRecipe()) -> None:
+    """Find copies, leaks, shortcuts and burnt-in marks among photographs, before anything is learnt from them.
+
+    Args:
+        raw: folder of photographs; it is only read.
+        out: folder to write audit.html and audit.csv into.
+    """
+    from geocamnet.train.audit.audit import audit as look
+
+    with progress("looking") as on_progress:
+        report = look(raw, out, settings, on_progress=on_progress)
+    for one in report.findings:
+        level = {"error": logging.ERROR, "warning": logging.WARNING}.get(one.severity, logging.INFO)
+        log.log(level, "%s", one.title)
+    for path, reason in report.unread[:20]:
+        log.warning("can't be used: %s: %s", path, reason)
+    log.info(
+        "%s: %d photographs; look at it, delete lines of %s that are wrong",
+        out / "audit.html",
+        report.photographs,
+        out / "audit.csv",
+    )
+    log.info("next: geocamnet prepare %s DATA --audit %s", raw, out)
+
+
+@app.command(sort_key=3)
 def prepare(
     raw: Path, data: Path, *, settings: Annotated[PrepareRecipe, Flat] = PrepareRecipe(), overwrite: bool = False
 ) -> None:
@@ -62,7 +89,7 @@ def prepare(
     log.info("all of it is told in %s; next: geocamnet train %s RUN", data / "prepare.json", data)
 
 
-@app.command(sort_key=3)
+@app.command(sort_key=4)
 def train(
     data: Path,
     run: Path,
@@ -86,7 +113,7 @@ def train(
     log.info("next: geocamnet cam DATA %s", run)
 
 
-@app.command(sort_key=4)
+@app.command(sort_key=5)
 def adopt(
     weights: Path, run: Path, *, classes: Path, data: Path, settings: Annotated[TrainRecipe, Flat] = TrainRecipe()
 ) -> None:
@@ -114,7 +141,7 @@ def adopt(
     log.info("%s: adopted, %s parameters, %d classes", run, f"{card.parameters:,}", len(card.classes))
 
 
-@app.command(sort_key=5)
+@app.command(sort_key=6)
 def cam(data: Path, run: Path, *, settings: Annotated[CamRecipe, Flat] = CamRecipe(), overwrite: bool = False) -> None:
     """Store the teacher's class activation maps and logits of a data set.
 
@@ -130,7 +157,7 @@ def cam(data: Path, run: Path, *, settings: Annotated[CamRecipe, Flat] = CamReci
     log.info("%s: class maps stored; next: geocamnet distil %s RUN --teacher %s", folder, data, run)
 
 
-@app.command(sort_key=6)
+@app.command(sort_key=7)
 def pretrain(
     data: Path,
     run: Path,
@@ -153,7 +180,7 @@ def pretrain(
     log.info("next: geocamnet distil DATA RUN --weights %s", run)
 
 
-@app.command(sort_key=7)
+@app.command(sort_key=8)
 def distil(
     data: Path,
     run: Path,
@@ -180,7 +207,7 @@ def distil(
     log.info("next: geocamnet evaluate %s %s", run, data)
 
 
-@app.command(sort_key=8)
+@app.command(sort_key=9)
 def evaluate(
     run_or_model: Path,
     data: Path,
@@ -232,7 +259,7 @@ def evaluate(
         log.info("%s: metrics%s.json written", folder, suffix_of(split, all_attitudes=all_attitudes))
 
 
-@app.command(sort_key=9)
+@app.command(sort_key=10)
 def export(
     run: Path,
     model: Path,
@@ -265,7 +292,7 @@ def export(
         log.info("%s: the weights of %s, without its card", model, run)
 
 
-@app.command(sort_key=10)
+@app.command(sort_key=11)
 def report(run: Path) -> None:
     """Write the page of a run: RUN/report.html, one file.
 

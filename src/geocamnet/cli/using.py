@@ -20,7 +20,7 @@ from geocamnet.errors import DataError
 log = logging.getLogger("geocamnet")
 
 
-@app.command(sort_key=11)
+@app.command(sort_key=12)
 def run(
     source: Path,
     out: Path,
@@ -92,7 +92,7 @@ def run(
         log.info("%d field(s) of several photographs, %d photograph(s) alone", joined, len(result.rows) - joined)
 
 
-@app.command(sort_key=12)
+@app.command(sort_key=13)
 def camera(
     source: str = "0",
     *,

@@ -17,6 +17,8 @@ from typing import Any
 from geocamnet import __version__
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
+from geocamnet.train.audit.carry_out import carry_out
+from geocamnet.train.audit.table import Actions, read_actions
 from geocamnet.train.data_card import DATA_CARD, make_data_card, read_data_card, with_words, write_data_card
 from geocamnet.train.index import SPLITS, IndexRow, class_names, labels_kind, read_index, write_index
 from geocamnet.train.journal import append_to_journal, read_journal, start_journal
@@ -29,6 +31,7 @@ from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, original_sha256
 
 JOURNAL = "prepare.partial.jsonl"
 SUMMARY = "prepare.json"
+_NO_ACTIONS = Actions()
 _log = logging.getLogger(__name__)
 
 
@@ -86,12 +89,13 @@ def prepare(
     raw, data = Path(raw), Path(data)
     _check_recipe(recipe)
     _check_places(raw, data)
+    actions = read_actions(Path(recipe.audit)) if recipe.audit else Actions()
     try:
-        source = find_photographs(raw, recipe)
+        source, changes = carry_out(find_photographs(raw, recipe), actions)
     finally:
         close_archives()
-    jobs = _jobs(source, data, recipe)
-    listing = _listing(source, jobs)
+    jobs = _jobs(source, data, recipe, actions)
+    listing = _listing(source, jobs, actions)
     if (data / "index.csv").exists() and not overwrite:
         return _already_prepared(data, recipe, listing, jobs)
 
@@ -110,7 +114,7 @@ def prepare(
             append_to_journal(journal, key_of[stored.path], stored)
             if on_progress:
                 on_progress(len(done), len(jobs))
-    return _finish(data, recipe, source, [done[job.key] for job in jobs], listing)
+    return _finish(data, recipe, source, [done[job.key] for job in jobs], listing, actions, changes)
 
 
 def _check_recipe(recipe: PrepareRecipe) -> None:
@@ -141,7 +145,7 @@ def _check_places(raw: Path, data: Path) -> None:
         raise DataError(f"{data}: holds {others[0]} that prepare has not made. Choose another folder.")
 
 
-def _jobs(source: Source, data: Path, recipe: PrepareRecipe) -> list[StoreJob]:
+def _jobs(source: Source, data: Path, recipe: PrepareRecipe, actions: Actions) -> list[StoreJob]:
     suffix = ".jpg" if recipe.jpeg_quality else ".png"
     files, photographs = source.originals.files, source.photographs
     jobs = []
@@ -166,6 +170,7 @@ def _jobs(source: Source, data: Path, recipe: PrepareRecipe) -> list[StoreJob]:
             mask_classes=len(source.mask_classes),
             size_bytes=original.size_bytes,
             mtime_ns=original.mtime_ns,
+            crop_ltrb=actions.crop.get(one.path, (0, 0, 0, 0)),
         )
         jobs.append(job)
     return jobs
@@ -178,9 +183,10 @@ def _recipe_kept(recipe: PrepareRecipe) -> dict[str, Any]:
     return kept
 
 
-def _listing(source: Source, jobs: Sequence[StoreJob]) -> str:
+def _listing(source: Source, jobs: Sequence[StoreJob], actions: Actions) -> str:
     told = [(*asdict(one).values(), job.size_bytes) for one, job in zip(source.photographs, jobs, strict=True)]
-    return hashlib.sha256(json.dumps([told, source.skipped, source.mask_classes]).encode()).hexdigest()
+    asked = [sorted(actions.crop.items()), sorted(actions.group.items())] if actions != Actions() else []
+    return hashlib.sha256(json.dumps([told, source.skipped, source.mask_classes, *asked]).encode()).hexdigest()
 
 
 def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Sequence[StoreJob]) -> PrepareReport:
@@ -246,7 +252,15 @@ def _take_up(data: Path, recipe: PrepareRecipe, jobs: Sequence[StoreJob], overwr
     return done
 
 
-def _finish(data: Path, recipe: PrepareRecipe, source: Source, stored: Sequence[Stored], listing: str) -> PrepareReport:
+def _finish(
+    data: Path,
+    recipe: PrepareRecipe,
+    source: Source,
+    stored: Sequence[Stored],
+    listing: str,
+    actions: Actions,
+    changes: Mapping[str, int],
+) -> PrepareReport:
     skipped = [*source.skipped, *((one.path, one.skipped) for one in stored if one.skipped)]
     skipped += [
         (photograph.mask or photograph.path, f"mask of {photograph.path}: {one.mask_skipped}")
@@ -257,7 +271,7 @@ def _finish(data: Path, recipe: PrepareRecipe, source: Source, stored: Sequence[
     if not pairs:
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
         raise DataError(f"None of {len(stored)} photographs can be used. The first: {first}")
-    rows, split_notes = _rows(pairs, recipe)
+    rows, split_notes = _rows(pairs, recipe, actions)
     notes = [*source.notes, *split_notes, *_class_notes(rows)]
     splits = {split: sum(row.split == split for row in rows) for split in SPLITS}
     classes = {
@@ -277,6 +291,7 @@ def _finish(data: Path, recipe: PrepareRecipe, source: Source, stored: Sequence[
         "lights": dict(sorted(Counter(row.light for row in rows).items())),
         "notes": notes,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+        **({"audit": dict(changes)} if changes else {}),
         "listing": listing,
     }
     if source.mask_classes and any(row.mask for row in rows):
@@ -292,6 +307,7 @@ def _finish(data: Path, recipe: PrepareRecipe, source: Source, stored: Sequence[
         sections_known=source.sections_known,
         skipped=len(skipped),
         faults=faults,
+        audit=dict(changes) or None,
     )
     write_data_card(data, card)
     write_index(data, rows)
@@ -300,15 +316,27 @@ def _finish(data: Path, recipe: PrepareRecipe, source: Source, stored: Sequence[
     return PrepareReport(data, len(rows), tuple(skipped), tuple(notes), totals, splits)
 
 
-def _rows(pairs: Sequence[tuple[RawPhotograph, Stored]], recipe: PrepareRecipe) -> tuple[list[IndexRow], list[str]]:
-    # Copies of one file and photographs of one view go wherever their section goes, so these are joined.
+def _rows(
+    pairs: Sequence[tuple[RawPhotograph, Stored]], recipe: PrepareRecipe, actions: Actions = _NO_ACTIONS
+) -> tuple[list[IndexRow], list[str]]:
+    # Copies of one file, photographs of one view and groups of an audit go wherever their section goes, so these are
+    # joined.
     own = [photograph.section or photograph.field for photograph, _ in pairs]
-    ties = [(("field", photograph.field), ("file", stored.sha256)) for photograph, stored in pairs]
+    ties = [
+        (
+            ("field", photograph.field),
+            ("file", stored.sha256),
+            *(("audit", name) for name in actions.group.get(photograph.path, ())),
+        )
+        for photograph, stored in pairs
+    ]
     sections = join_sections(own, ties)
     notes = _duplicate_notes(pairs)
     joined = len(set(own)) - len(set(sections))
     if joined:
-        notes.append(f"{joined} section(s) share a view or a file with another and are joined to it.")
+        notes.append(
+            f"{joined} section(s) share a view, a file or a group of the audit with another and are joined to it."
+        )
     labels_of: dict[str, set[str]] = defaultdict(set)
     asked_of: dict[str, set[str]] = defaultdict(set)
     for section, (photograph, _) in zip(sections, pairs, strict=True):

@@ -41,6 +41,27 @@ class SynthesizeRecipe:
 
 
 @dataclass(frozen=True)
+class AuditRecipe:
+    """How photographs are looked at before anything is learnt from them.
+
+    Attributes:
+        layout: how labels are told: by a manifest, by folder, by file-name prefix; ``auto`` looks, and where nothing
+            tells them the audit goes on without.
+        manifest: a CSV or XLSX with a column ``image`` and a column ``labels``, relative to RAW.
+        section_regex: a regular expression on the path below RAW whose first group (or the group named
+            ``section``) is the thin section.
+        seed: fixes draws, folds and permutations.
+        workers: processes; 0 means every core.
+    """
+
+    layout: Literal["auto", "manifest", "folders", "prefix"] = "auto"
+    manifest: str = ""
+    section_regex: str = ""
+    seed: int = 0
+    workers: int = 0
+
+
+@dataclass(frozen=True)
 class PrepareRecipe:
     """How photographs become a data set.
 
@@ -50,6 +71,8 @@ class PrepareRecipe:
         section_regex: a regular expression on the path below RAW whose first group (or the group named
             ``section``) is the thin section. Without it a manifest's column is used, else every photograph
             counts as a section of its own, and the report says that leakage can't be excluded.
+        audit: folder of an audit (or its audit.csv) to carry out: drop copies, merge labels, crop marks, keep
+            near copies in one split.
         crop_px: cut from every edge of the original before scaling: frames, scale-bar strips.
         long_side_px: the stored photograph's long side; None keeps the size.
         um_per_px: scale stored photographs to this many micrometres a pixel, where their own is known.
@@ -69,6 +92,7 @@ class PrepareRecipe:
     layout: Literal["auto", "manifest", "folders", "prefix", "coco", "masks"] = "auto"
     manifest: str = ""
     section_regex: str = ""
+    audit: str = ""
     crop_px: int = 0
     long_side_px: int | None = 1024
     um_per_px: float | None = None

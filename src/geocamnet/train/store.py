@@ -7,12 +7,13 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple, dataclass
 from multiprocessing import connection
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from unicodedata import normalize
 
 import cv2
@@ -27,6 +28,8 @@ from geocamnet.train.originals import RawFile, close_archives, open_raw
 from geocamnet.train.readings import Shape
 
 MIN_SIDE_PX = 8  # less shows no texture, and the smallest feature map of a network would be empty
+Job = TypeVar("Job")
+Done = TypeVar("Done")
 _POOL_FROM = 24  # photographs; below that, starting processes takes longer than the work
 
 
@@ -42,6 +45,7 @@ class StoreJob:
         image: where to store it below DATA; the suffix chooses the format.
         um_per_px: micrometres a pixel of the original, None where unknown.
         crop_px, long_side_px, target_um_per_px, jpeg_quality: of the recipe.
+        crop_ltrb: cut from the left, top, right and bottom of the upright original where that is more than crop_px.
         mask: path of its mask below RAW, or empty.
         mask_stored: where to store it below DATA.
         shapes: outlines to draw its mask of, where there is no file of one.
@@ -67,6 +71,13 @@ class StoreJob:
     mask_classes: int
     size_bytes: int
     mtime_ns: int
+    crop_ltrb: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def edges_ltrb(self) -> tuple[int, int, int, int]:
+        """What is cut from each edge."""
+        left, top, right, bottom = (max(self.crop_px, cut) for cut in self.crop_ltrb)
+        return left, top, right, bottom
 
     @property
     def key(self) -> str:
@@ -135,9 +146,9 @@ def store_photograph(job: StoreJob) -> Stored:
             mask = _read_mask(job, shape_hw) if job.mask else draw_mask(job.shapes, shape_hw)
         except DataError as error:
             mask_skipped = str(error)
-    write_image(Path(job.data, job.image), _scaled(_cropped(image, job.crop_px), size_wh), quality=job.jpeg_quality)
+    write_image(Path(job.data, job.image), _scaled(_cropped(image, job.edges_ltrb), size_wh), quality=job.jpeg_quality)
     if mask is not None:
-        mask = cv2.resize(_cropped(mask, job.crop_px), size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+        mask = cv2.resize(_cropped(mask, job.edges_ltrb), size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
         write_image(Path(job.data, job.mask_stored), mask)
     return Stored(
         path=job.path,
@@ -164,24 +175,41 @@ def store_all(jobs: Sequence[StoreJob], *, workers: int) -> Generator[Stored, No
     Raises:
         DataError: DATA can't be written, or a process died.
     """
+    in_order = sorted(jobs, key=lambda job: job.position)  # of an archive; stable: a folder's stay as they are
+    try:
+        yield from in_processes(store_photograph, in_order, workers=workers)
+    finally:
+        close_archives()
+
+
+def in_processes(
+    work: Callable[[Job], Done], jobs: Sequence[Job], *, workers: int, pool_from: int = _POOL_FROM
+) -> Generator[Done, None, None]:
+    """Yield what a function makes of each job, in the order in which they are done.
+
+    Args:
+        work: a function of a module's top level; it and the jobs travel to other processes.
+        jobs: what to do.
+        workers: processes; 0 means every core, 1 none beside this one.
+        pool_from: fewer jobs than these are done here where ``workers`` is 0.
+
+    Raises:
+        DataError: a process died, or whatever the function raises.
+    """
     count = min(workers or _cores(), len(jobs))
-    jobs = sorted(jobs, key=lambda job: job.position)  # stable: a folder's stay as they are
-    if count <= 1 or (workers == 0 and len(jobs) < _POOL_FROM):
-        try:
-            yield from map(store_photograph, jobs)
-        finally:
-            close_archives()
+    if count <= 1 or (workers == 0 and len(jobs) < pool_from):
+        yield from map(work, jobs)
         return
     # spawn: the same on every system, and no half-copied threads of OpenCV as with fork
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker)
     try:
-        for done in as_completed([pool.submit(store_photograph, job) for job in jobs]):
+        for done in as_completed([pool.submit(work, job) for job in jobs]):
             yield done.result()
     except BrokenProcessPool as error:
         raise DataError(
             "A process that reads photographs has died, perhaps for want of memory. Run the same command again with "
-            "--workers 1: what is done is kept. (A script must call prepare below: if __name__ == '__main__')"
+            "--workers 1: what is done is kept. (A script must call this below: if __name__ == '__main__')"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -216,10 +244,13 @@ def original_sha256(job: StoreJob) -> str:
 
 def _stored_size(width: int, height: int, job: StoreJob) -> tuple[tuple[int, int], float | None]:
     # Size (width, height) after cropping and scaling, and the micrometres a pixel there.
-    width, height = width - 2 * job.crop_px, height - 2 * job.crop_px
+    left, top, right, bottom = job.edges_ltrb
+    size = f"{width} x {height} px"
+    width, height = width - left - right, height - top - bottom
     if min(width, height) < MIN_SIDE_PX:
-        size = f"{width + 2 * job.crop_px} x {height + 2 * job.crop_px} px"
-        cropped = f", less {job.crop_px} px at every edge," if job.crop_px else ""
+        even = len({left, top, right, bottom}) == 1
+        told = f"{left} px at every edge" if even else f"{left}, {top}, {right}, {bottom} px at its edges"
+        cropped = f", less {told}," if any(job.edges_ltrb) else ""
         raise DataError(f"too small: {size}{cropped} leaves less than {MIN_SIDE_PX} px.")
     long_side = max(width, height)
     if job.target_um_per_px is not None:
@@ -243,8 +274,9 @@ def _stored_size(width: int, height: int, job: StoreJob) -> tuple[tuple[int, int
     return size_wh, um_per_px
 
 
-def _cropped(image: NDArray[np.uint8], crop_px: int) -> NDArray[np.uint8]:
-    return image[crop_px : image.shape[0] - crop_px, crop_px : image.shape[1] - crop_px]
+def _cropped(image: NDArray[np.uint8], edges_ltrb: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    left, top, right, bottom = edges_ltrb
+    return image[top : image.shape[0] - bottom, left : image.shape[1] - right]
 
 
 def _scaled(image: RgbImage, size_wh: tuple[int, int]) -> RgbImage:

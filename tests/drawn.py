@@ -1,0 +1,47 @@
+"""Drawn photographs with known faults: clouds of grains, no two alike, of which copies can be made."""
+
+import io
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from geocamnet.images import write_image
+
+
+def rock(seed, size_wh=(120, 90), *, coarse=2.5, lamp=1.0):
+    """RGB uint8: grains of one size, unlike any other seed's."""
+    random = np.random.default_rng(seed)
+    width, height = size_wh
+    fine, broad = (random.normal(size=(height, width)).astype(np.float32) for _ in range(2))
+    grey = cv2.GaussianBlur(fine, (0, 0), coarse) * coarse * 60 + cv2.GaussianBlur(broad, (0, 0), 9) * 350
+    tint = np.array([1.0, 0.96, 0.9])
+    return np.clip((130 + grey[..., None]) * tint * lamp, 0, 255).astype(np.uint8)
+
+
+def turned(image, attitude):
+    """One of the eight attitudes, 0 as it is."""
+    image = image[:, ::-1] if attitude & 1 else image
+    return np.ascontiguousarray(np.rot90(image, attitude >> 1))
+
+
+def jpeg(image, quality):
+    """The photograph after JPEG compression."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream).convert("RGB"))
+
+
+def scaled(image, factor):
+    """The photograph made larger or smaller."""
+    return cv2.resize(
+        image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    )
+
+
+def fill(raw, classes=("foam", "vug", "oolite"), each=16, **options):
+    """A clean RAW folder: the classes differ in nothing."""
+    for number, name in enumerate(classes):
+        for k in range(each):
+            write_image(raw / name / f"p{number * 1000 + k}.png", rock(number * 1000 + k, **options))
+    return raw
