@@ -147,49 +147,43 @@ export function statistics(rgb, height, width, longSide) {
 
 /** Values (H, W, K) at another size, mean over areas: OpenCV's INTER_AREA where it shrinks. */
 export function resizeArea(values, height, width, h, w, channels) {
-  return separable(values, height, width, h, w, channels, (size, wanted) => {
+  return separable(values, height, width, h, w, channels, (size, wanted, add) => {
     const scale = size / wanted;
-    return Array.from({ length: wanted }, (_, i) => {
+    for (let i = 0; i < wanted; i++) {
       const [from, to] = [i * scale, Math.min(size, (i + 1) * scale)];
-      const taps = [];
       for (let at = Math.floor(from); at < Math.min(size, Math.ceil(to - 1e-9)); at++) {
-        taps.push([at, (Math.min(at + 1, to) - Math.max(at, from)) / (to - from)]);
+        add(i, at, (Math.min(at + 1, to) - Math.max(at, from)) / (to - from));
       }
-      return taps;
-    });
+    }
   });
 }
 
 /** Values (H, W, K) at another size, bilinear between the middles of pixels, the edge repeated: INTER_LINEAR. */
 export function resizeLinear(values, height, width, h, w, channels) {
-  return separable(values, height, width, h, w, channels, (size, wanted) =>
-    Array.from({ length: wanted }, (_, i) => {
+  return separable(values, height, width, h, w, channels, (size, wanted, add) => {
+    for (let i = 0; i < wanted; i++) {
       const place = Math.min(size - 1, Math.max(0, ((i + 0.5) * size) / wanted - 0.5));
       const first = Math.floor(place);
-      return [[first, 1 - (place - first)], [Math.min(size - 1, first + 1), place - first]];
-    }),
-  );
+      add(i, first, 1 - (place - first));
+      if (place > first) add(i, first + 1, place - first);
+    }
+  });
 }
 
-function separable(values, height, width, h, w, channels, tapsOf) {
-  const across = tapsOf(width, w);
-  const down = tapsOf(height, h);
-  const row = w * channels;
-  const narrow = new Float32Array(height * row);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < w; x++) {
-      for (const [at, share] of across[x]) {
-        for (let k = 0; k < channels; k++) {
-          narrow[y * row + x * channels + k] += share * values[(y * width + at) * channels + k];
-        }
-      }
+/** Resize down and across one after the other; `taps` says which pixels make one, and with which share. */
+function separable(values, height, width, h, w, channels, taps) {
+  const row = width * channels;
+  const low = new Float32Array(h * row); // down first: whole rows are added up, which is quick
+  taps(height, h, (to, from, share) => {
+    const [a, b] = [to * row, from * row];
+    for (let i = 0; i < row; i++) low[a + i] += share * values[b + i];
+  });
+  const found = new Float32Array(h * w * channels);
+  taps(width, w, (to, from, share) => {
+    for (let k = 0; k < channels; k++) {
+      const [a, b] = [to * channels + k, from * channels + k];
+      for (let y = 0; y < h; y++) found[y * w * channels + a] += share * low[y * row + b];
     }
-  }
-  const found = new Float32Array(h * row);
-  for (let y = 0; y < h; y++) {
-    for (const [at, share] of down[y]) {
-      for (let i = 0; i < row; i++) found[y * row + i] += share * narrow[at * row + i];
-    }
-  }
+  });
   return found;
 }

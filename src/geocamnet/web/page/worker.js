@@ -5,10 +5,11 @@ import { cellsCovered, placeMap, ranking, scaleMaps, scaledSize, strongestClass,
 import { readCard, Told } from "./card.js";
 import { PLASMA } from "./plasma.js";
 import { enhance, textureGuide } from "./refine.js";
-import { distanceOf } from "./texture.js";
+import { distanceOf, resizeArea, resizeLinear } from "./texture.js";
 
 const MOST_THREADS = 4; // of a network this small, more only wait for each other
-export const MOST_REFINED_PIXELS = 4e6; // texture is measured in JavaScript; beyond that it takes seconds
+const MOST_REFINED_PIXELS = 4e6; // texture is measured in JavaScript; beyond that it takes seconds
+const MOST_SCALED_PIXELS = 25e6;
 
 let model = null; // {card, session}
 const canvas = new OffscreenCanvas(1, 1);
@@ -67,14 +68,15 @@ async function look(bitmap, options) {
   const { width, height } = bitmap;
   const started = performance.now();
   const rgb = rgbOf(bitmap);
-  const { probabilities, maps } = await run(model, rgb, height, width);
+  const seen = scaledToCard(card, rgb, height, width, options.umPerPx);
+  const { probabilities, maps } = await run(model, seen.rgb, seen.height, seen.width);
   const network = performance.now() - started;
-  const distance = distanceOf(card.familiar, rgb, height, width);
+  const distance = distanceOf(card.familiar, seen.rgb, seen.height, seen.width);
   const verdict = verdictOf(card, probabilities, maps, distance);
   const order = ranking(probabilities);
   const shown = options.shown ?? order[0];
   const heat = scaleMaps(card, maps);
-  const covered = cellsCovered(card, height, width);
+  const covered = cellsCovered(card, seen.height, seen.width);
   const [h, w] = scaledSize(height, width, Math.min(options.side ?? 480, Math.max(height, width)));
   const areas = strongestClass(card, heat, covered, ...scaledSize(height, width, Math.min(200, Math.max(h, w))));
   let painted;
@@ -108,6 +110,16 @@ async function run({ card, session }, rgb, height, width) {
   const maps = { values: cells.data, height: cells.dims[2], width: cells.dims[3] };
   if (!given.data.every(isFinite) || !maps.values.every(isFinite)) throw new Told("model_not_finite");
   return { probabilities: given.data, maps };
+}
+
+/** The photograph at the card's micrometres a pixel, or as it is where either scale is unknown. */
+function scaledToCard(card, rgb, height, width, umPerPx) {
+  const factor = umPerPx && card.um_per_px ? umPerPx / card.um_per_px : 1;
+  const [h, w] = [height, width].map((side) => Math.max(1, Math.round(side * factor)));
+  if (h === height && w === width) return { rgb, height, width };
+  if (h * w > MOST_SCALED_PIXELS) throw new Told("coarse");
+  const resize = factor < 1 ? resizeArea : resizeLinear;
+  return { rgb: Uint8Array.from(resize(rgb, height, width, h, w, 3), (one) => Math.round(one)), height: h, width: w };
 }
 
 /** The photograph as the model file wants it: RGB bytes, nothing else done to them. */
