@@ -2,20 +2,19 @@
 
 import http.client
 import socket
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from browsing import serving
+
 pytest.importorskip("starlette", reason="the server needs: pip install 'geocamnet[web]'")
-import uvicorn
 from starlette.testclient import TestClient
 
 from geocamnet.cli import main
 from geocamnet.errors import DataError
 from geocamnet.web import server as server_module
-from geocamnet.web.server import HEADERS, MOST_HEADER_BYTES, app_of, listen
+from geocamnet.web.server import HEADERS, app_of, listen
 
 
 @pytest.fixture
@@ -25,22 +24,8 @@ def client(files):
 
 @pytest.fixture
 def port(files):
-    """Serve the page from a thread; return the port."""
-    listener = listen("127.0.0.1", 0)
-    config = uvicorn.Config(
-        app_of(files), log_level="critical", lifespan="off", ws="none", http="h11", server_header=False,
-        h11_max_incomplete_event_size=MOST_HEADER_BYTES, limit_concurrency=server_module.MOST_AT_ONCE,
-    )  # fmt: skip
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    until = time.monotonic() + 20
-    while not running.started and time.monotonic() < until:
-        time.sleep(0.02)
-    yield listener.getsockname()[1]
-    running.should_exit = True
-    thread.join(20)
-    listener.close()
+    with serving(app_of(files)) as (port, _):
+        yield port
 
 
 def said(port, request):

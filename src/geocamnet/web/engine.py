@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
@@ -136,5 +137,9 @@ def _is_whole(folder: Path, lock: Lock) -> bool:
 
 if __name__ == "__main__":  # make web
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if not _is_whole(BESIDE, read_lock()):
-        fetch(BESIDE)
+    try:
+        if not _is_whole(BESIDE, read_lock()):
+            fetch(BESIDE)
+    except DataError as error:
+        log.error("%s", error)
+        sys.exit(2)

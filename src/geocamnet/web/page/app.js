@@ -2,9 +2,11 @@
 
 import { Camera } from "./camera.js";
 import { Told } from "./card.js";
+import { download, keep, onFiles, onKeys, readKept, stamp, switchTheme } from "./hands.js";
 import { Looker } from "./looker.js";
 import { drawRamp, hideAnswer, setChinese, showAnswer, showCard, showClasses, verdictText } from "./panel.js";
 import { percent, titleOf } from "./panel.js";
+import { measuring } from "./measure.js";
 import { Series } from "./series.js";
 import { Stage } from "./stage.js";
 import { currentLanguage, say, setLanguage } from "./words.js";
@@ -156,7 +158,7 @@ async function lookAgain() {
 async function startCamera(wanted) {
   try {
     await camera.start(wanted);
-    Object.assign(now, { live: true, frozen: false, name: "" });
+    Object.assign(now, { live: true, frozen: false, name: "", rate: 0 });
     tell(now.card ? "" : "no_model", {}, !now.card);
     await camera.describe($("device"), $("resolution"));
     changed();
@@ -173,22 +175,22 @@ function stopCamera() {
   Object.assign(now, { live: false, frozen: false });
 }
 
-/** Take the newest frame whenever the worker is free; those in between are passed over. */
+/** Look at the newest frame whenever the worker is free; those in between are passed over. */
 let watching = 0;
 async function watch() {
   const mine = ++watching;
   const video = $("video");
+  let answeredAt = 0;
   while (camera.isOn && mine === watching) {
-    const frame = new Promise((resolve) => video.requestVideoFrameCallback(resolve));
-    await Promise.race([frame, new Promise((resolve) => setTimeout(resolve, LONGEST_WAIT_MS))]);
+    await camera.newFrame(LONGEST_WAIT_MS);
     if (!camera.isOn || mine !== watching || now.frozen || video.readyState < 2) continue;
-    const { videoWidth: width, videoHeight: height } = video;
-    if (stage.size && now.umPerPx && now.liveSize && (now.liveSize[0] !== width || now.liveSize[1] !== height)) {
-      setScale(null);
+    const size = [video.videoWidth, video.videoHeight];
+    if (now.umPerPx && now.liveSize && String(now.liveSize) !== String(size)) {
+      setScale(null); // a camera that bins and one that crops have scales of their own
       tell("forgotten_scale", {}, true);
     }
-    now.liveSize = [width, height];
-    stage.showVideo(width, height);
+    now.liveSize = size;
+    stage.showVideo(...size);
     if (!now.card) continue;
     const started = performance.now();
     try {
@@ -198,10 +200,12 @@ async function watch() {
         answer.bitmap.close();
         continue;
       }
-      const spent = (performance.now() - started) / 1000;
-      now.behind = spent;
-      now.rate = now.rate === 0 ? 1 / spent : 0.9 * now.rate + 0.1 / spent;
-      take(answer, started + 1000 * spent - now.panelAt < PANEL_EVERY_MS);
+      const ended = performance.now();
+      now.behind = (ended - started) / 1000;
+      const perSecond = 1000 / (ended - answeredAt);
+      now.rate = now.rate === 0 ? perSecond : 0.9 * now.rate + 0.1 * perSecond;
+      answeredAt = ended;
+      take(answer, ended - now.panelAt < PANEL_EVERY_MS);
     } catch (error) {
       tellError(error);
       await new Promise((resolve) => setTimeout(resolve, LONGEST_WAIT_MS));
@@ -304,48 +308,24 @@ function setScale(umPerPx) {
   showState();
 }
 
-function measure() {
-  const wants = $("measure").getAttribute("aria-pressed") !== "true";
-  $("measure").setAttribute("aria-pressed", String(wants));
-  if (!wants) {
-    stage.onLineDrawn = null;
-    return;
-  }
-  if (now.live && !now.frozen) freezeOr(false);
-  tell("draw_line");
-  stage.onLineDrawn = (pixels) => {
-    if (pixels < 10) return tell("line_short", {}, true);
-    $("length-wrong").textContent = "";
-    $("length").showModal();
-    $("length").querySelector("form").onsubmit = (event) => {
-      const um = Number($("length-um").value.trim().replace(",", "."));
-      if (!(um > 0 && isFinite(um))) {
-        event.preventDefault();
-        $("length-wrong").textContent = say("length_wrong", { received: $("length-um").value });
-        return;
-      }
-      setScale(um / pixels);
-      tell("scale_is", { scale: (um / pixels).toPrecision(4) });
-    };
-  };
-}
-$("length").addEventListener("close", () => {
-  $("measure").setAttribute("aria-pressed", "false");
-  stage.onLineDrawn = null;
+const measure = measuring(stage, {
+  begin: () => now.live && !now.frozen && freezeOr(false),
+  tell,
+  setScale: (umPerPx) => {
+    setScale(umPerPx);
+    tell("scale_is", { scale: umPerPx.toPrecision(4) });
+    if (now.card.um_per_px) lookAgain(); // the network is to see the photograph at its own scale
+  },
 });
-$("length-cancel").addEventListener("click", () => $("length").close());
 
 // ---- what is saved
 
+const stem = () => (now.name ? now.name.replace(/\.[^.]*$/, "") : "camera");
+
 function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  download(blob, name);
   tell("kept", { name });
 }
-
-const stamp = () => new Date().toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
-const stem = () => (now.name ? now.name.replace(/\.[^.]*$/, "") : "camera");
 
 async function snapshot() {
   const { answer, card } = now;
@@ -406,54 +386,27 @@ $("language").addEventListener("click", () => {
   changed();
 });
 $("theme").addEventListener("click", () => {
-  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const shown = document.documentElement.dataset.theme ?? (isDark ? "dark" : "light");
-  document.documentElement.dataset.theme = shown === "dark" ? "light" : "dark";
+  switchTheme();
   remember();
 });
-
-let dragged = 0;
-for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
-  document.addEventListener(kind, (event) => {
-    event.preventDefault(); // or the browser opens the file in place of the page
-    dragged = kind === "drop" ? 0 : dragged + { dragenter: 1, dragleave: -1, dragover: 0 }[kind];
-    $("drop").hidden = dragged <= 0;
-    if (kind === "drop") openFiles([...event.dataTransfer.files]);
-  });
-}
-document.addEventListener("paste", (event) => event.clipboardData.files.length && openFiles([...event.clipboardData.files]));
-
+onFiles(openFiles);
 const nextClass = (step) => {
   const all = [null, ...now.card.classes.keys()];
   choose({ shown: all[(all.indexOf(now.shown) + step + all.length) % all.length] });
 };
 const fade = (step) => choose({ opacity: Math.min(1, Math.max(0, Math.round(10 * (now.opacity + step)) / 10)) });
-const keys = { c: () => nextClass(1), x: () => nextClass(-1), 0: () => choose({ shown: null }), "+": () => fade(0.1), "=": () => fade(0.1), "-": () => fade(-0.1), t: () => choose({ refine: !now.refine }), s: () => $("snapshot").click(), m: () => $("measure").click(), " ": () => $("freeze").click() };
-document.addEventListener("keydown", (event) => {
-  const isTyping = event.target.closest("input, select, dialog[open], button") && !(event.target.type === "range" && event.key === "+");
-  if (event.ctrlKey || event.metaKey || event.altKey || isTyping || !now.card || !(event.key in keys)) return;
-  event.preventDefault();
-  keys[event.key]();
-});
+onKeys(
+  {
+    c: () => nextClass(1), x: () => nextClass(-1), 0: () => choose({ shown: null }),
+    "+": () => fade(0.1), "=": () => fade(0.1), "-": () => fade(-0.1), t: () => choose({ refine: !now.refine }),
+    s: () => $("snapshot").click(), m: () => $("measure").click(), " ": () => $("freeze").click(),
+  },
+  () => now.card !== null,
+);
 
 // ---- the beginning
 
-function remember() {
-  const kept = { language: currentLanguage(), theme: document.documentElement.dataset.theme, opacity: now.opacity };
-  try {
-    localStorage.setItem("geocamnet", JSON.stringify(kept));
-  } catch {
-    // a browser that keeps nothing shows the page as it comes
-  }
-}
-
-function remembered() {
-  try {
-    return JSON.parse(localStorage.getItem("geocamnet")) ?? {};
-  } catch {
-    return {};
-  }
-}
+const remember = () => keep({ language: currentLanguage(), theme: document.documentElement.dataset.theme, opacity: now.opacity });
 
 function speak(language) {
   setLanguage(language);
@@ -461,7 +414,7 @@ function speak(language) {
 }
 
 async function begin() {
-  const kept = remembered();
+  const kept = readKept();
   if (["dark", "light"].includes(kept.theme)) document.documentElement.dataset.theme = kept.theme;
   speak(kept.language ?? (navigator.language.startsWith("zh") ? "zh" : "en"));
   choose({ opacity: typeof kept.opacity === "number" ? kept.opacity : 0.6 });

@@ -7,6 +7,9 @@ const SIZES = [[640, 480], [1280, 720], [1280, 960], [1920, 1080], [2592, 1944],
 export class Camera {
   #video;
   #stream = null;
+  #frames = 0; // shown so far
+  #taken = 0; // of them, when one was last waited for
+  #wake = null;
 
   /** @param {HTMLVideoElement} video shows it @param {() => void} onLost called when it is pulled away */
   constructor(video, onLost) {
@@ -45,7 +48,22 @@ export class Camera {
       this.onLost();
     });
     this.#video.srcObject = stream;
+    const count = () => {
+      if (this.#stream !== stream) return;
+      this.#frames++;
+      this.#wake?.();
+      this.#video.requestVideoFrameCallback(count);
+    };
+    this.#video.requestVideoFrameCallback(count);
     await this.#video.play().catch(() => {}); // cut off by `stop`: nothing to show
+  }
+
+  /** Wait for a frame that was not waited for yet, at most so long; at once where one came meanwhile. */
+  async newFrame(most) {
+    if (this.#frames === this.#taken) {
+      await Promise.race([new Promise((resolve) => (this.#wake = resolve)), new Promise((resolve) => setTimeout(resolve, most))]);
+    }
+    this.#taken = this.#frames;
   }
 
   stop() {

@@ -40,11 +40,13 @@ export function textureMaps(level, height, width, { window_px: window, levels },
     const w = width - Math.abs(across);
     if (h < 1 || w < 1) continue;
     pairs++;
-    const integral = () => new Float64Array((h + 1) * (w + 1));
-    const square = integral();
-    const close = needs.close ? integral() : null;
-    const sum = needs.sum ? integral() : null;
-    const product = needs.product ? integral() : null;
+    // Sums over everything above and to the left. Those of whole numbers may wrap around at 32 bits: what a window
+    // holds is the difference of four, and fits.
+    const size = (h + 1) * (w + 1);
+    const square = new Int32Array(size);
+    const close = needs.close ? new Float64Array(size) : null;
+    const sum = needs.sum ? new Int32Array(size) : null;
+    const product = needs.product ? new Int32Array(size) : null;
     const left = Math.max(0, -across);
     const right = Math.max(0, across);
     for (let y = 0; y < h; y++) {
@@ -55,40 +57,41 @@ export function textureMaps(level, height, width, { window_px: window, levels },
       for (let x = 0; x < w; x++) {
         const a = level[y * width + x + left];
         const b = level[(y + down) * width + x + right];
-        const apart = a > b ? a - b : b - a;
+        const d = a > b ? a - b : b - a;
         const at = (y + 1) * (w + 1) + x + 1;
         const above = at - w - 1;
-        square[at] = square[above] + (squares += apart * apart);
-        if (close) close[at] = close[above] + (closes += closeness[apart]);
+        square[at] = square[above] + (squares += d * d);
+        if (close) close[at] = close[above] + (closes += closeness[d]);
         if (sum) sum[at] = sum[above] + (sums += a + b);
         if (product) product[at] = product[above] + (products += a * b);
       }
     }
+    const { contrast: contrasts, homogeneity, mean: means, variance: variances, correlation: apart } = maps;
     for (let y = 0; y < height; y++) {
       const top = Math.max(0, y - radius);
       const bottom = Math.min(height, y + radius + 1) - down;
       for (let x = 0; x < width; x++) {
         const first = Math.max(0, x - radius);
         const last = Math.min(width, x + radius + 1) - Math.abs(across);
-        const n = (bottom - top) * (last - first);
         if (bottom <= top || last <= first) continue;
+        const n = (bottom - top) * (last - first);
         const i0 = top * (w + 1) + first;
         const i1 = top * (w + 1) + last;
         const i2 = bottom * (w + 1) + first;
         const i3 = bottom * (w + 1) + last;
         const at = y * width + x;
-        const contrast = (square[i3] - square[i2] - square[i1] + square[i0]) / n;
-        if (maps.contrast) maps.contrast[at] += contrast;
-        if (maps.homogeneity) maps.homogeneity[at] += (close[i3] - close[i2] - close[i1] + close[i0]) / n;
-        if (!needs.sum) continue;
-        const mean = (sum[i3] - sum[i2] - sum[i1] + sum[i0]) / (2 * n);
-        if (maps.mean) maps.mean[at] += mean;
-        if (!moments) continue;
-        const covariance = (product[i3] - product[i2] - product[i1] + product[i0]) / n - mean * mean;
+        const contrast = ((square[i3] - square[i2] - square[i1] + square[i0]) | 0) / n;
+        if (contrasts) contrasts[at] += contrast;
+        if (close) homogeneity[at] += (close[i3] - close[i2] - close[i1] + close[i0]) / n;
+        if (!sum) continue;
+        const mean = ((sum[i3] - sum[i2] - sum[i1] + sum[i0]) | 0) / (2 * n);
+        if (means) means[at] += mean;
+        if (!product) continue;
+        const covariance = ((product[i3] - product[i2] - product[i1] + product[i0]) | 0) / n - mean * mean;
         const variance = Math.max(0, covariance + contrast / 2);
-        if (maps.variance) maps.variance[at] += variance;
+        if (variances) variances[at] += variance;
         // 1 - correlation is summed, which is 0 where nothing varies.
-        if (maps.correlation) maps.correlation[at] += variance > 1e-9 ? contrast / (2 * variance) : 0;
+        if (apart && variance > 1e-9) apart[at] += contrast / (2 * variance);
       }
     }
   }
@@ -120,7 +123,8 @@ export function statistics(rgb, height, width, longSide) {
   const [h, w] = scaledSize(height, width, longSide);
   const shrinks = Math.max(height, width) > longSide;
   const resized = shrinks ? resizeArea(rgb, height, width, h, w, 3) : resizeLinear(rgb, height, width, h, w, 3);
-  const small = Uint8Array.from(resized, (one) => Math.round(one));
+  const small = new Uint8Array(resized.length);
+  for (let i = 0; i < small.length; i++) small[i] = Math.round(resized[i]);
   const texture = { window_px: 15, levels: 16, low: 0, high: 255 };
   const names = ["contrast", "homogeneity", "mean", "variance", "correlation"];
   const maps = textureMaps(quantise(toGrey(small), texture), h, w, texture, names);
@@ -129,10 +133,10 @@ export function statistics(rgb, height, width, longSide) {
     const values = ["contrast", "variance"].includes(name) ? maps[name].map(Math.log1p) : maps[name];
     const scale = name === "mean" ? 15 : 1;
     let sum = 0;
-    for (const one of values) sum += one;
+    for (let i = 0; i < values.length; i++) sum += values[i];
     const mean = sum / values.length;
     let squares = 0;
-    for (const one of values) squares += (one - mean) ** 2;
+    for (let i = 0; i < values.length; i++) squares += (values[i] - mean) * (values[i] - mean);
     found.push(mean / scale, Math.sqrt(squares / values.length) / scale);
   }
   let [red, blue, spread] = [0, 0, 0];

@@ -8,6 +8,7 @@ import { enhance, textureGuide } from "./refine.js";
 import { distanceOf, resizeArea, resizeLinear } from "./texture.js";
 
 const MOST_THREADS = 4; // of a network this small, more only wait for each other
+const cores = navigator.hardwareConcurrency || 1;
 const MOST_REFINED_PIXELS = 4e6; // texture is measured in JavaScript; beyond that it takes seconds
 const MOST_SCALED_PIXELS = 25e6;
 
@@ -16,7 +17,9 @@ const canvas = new OffscreenCanvas(1, 1);
 const pixels = canvas.getContext("2d", { willReadFrequently: true });
 
 ort.env.wasm.wasmPaths = { wasm: new URL("./engine/ort-wasm-simd-threaded.wasm", import.meta.url).href };
-ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
+// Half of the cores: threads that wait spin, and the camera, texture and the page itself need the rest. On 2 cores a
+// second thread made every frame slower (measured).
+ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, Math.ceil(cores / 2)) : 1;
 ort.env.logLevel = "error";
 
 self.addEventListener("message", async ({ data }) => {
@@ -36,7 +39,8 @@ async function open(content) {
   const card = readCard(bytes);
   let session;
   try {
-    session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], graphOptimizationLevel: "all" });
+    // Only what is fatal is logged: its errors are raised, and told in our words.
+    session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 4 });
   } catch (error) {
     throw new Told("model_not_opened", { what: firstLine(error) });
   }
