@@ -158,7 +158,8 @@ async function lookAgain() {
 async function startCamera(wanted) {
   try {
     await camera.start(wanted);
-    Object.assign(now, { live: true, frozen: false, name: "", rate: 0 });
+    keepBitmap(null);
+    Object.assign(now, { live: true, frozen: false, answer: null, name: "", rate: 0 });
     tell(now.card ? "" : "no_model", {}, !now.card);
     await camera.describe($("device"), $("resolution"));
     changed();
@@ -229,8 +230,10 @@ function keepBitmap(bitmap) {
 }
 
 function take(answer, onlyMap = false) {
+  const isFirst = now.answer === null;
   keepBitmap(answer.bitmap);
   now.answer = answer;
+  if (isFirst) changed();
   document.body.dataset.seen = String(++now.seen);
   stage.showMap(now.view === "photo" ? null : answer.map);
   if (onlyMap) return;
