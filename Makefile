@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test base-test lint real start folds bundled ablation ceiling sandstone lights refinements results bench docs clean help
+.PHONY: demo test test-web web base-test lint real start folds bundled ablation ceiling sandstone lights refinements results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -13,14 +13,23 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (PyTorch is large: two to ten minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet --editable '.[train,docs,dev]'
+	@$(BIN)/python -m pip install --quiet --editable '.[train,web,docs,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)   ## the whole pipeline on drawn thin sections: out/demo
 	@$(BIN)/geocamnet demo out/demo --overwrite
 
-test: lint       ## lint, types, layers, every test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+test: lint       ## lint, types, layers, every test but those of test-web
+	@$(BIN)/python -m geocamnet.web.engine || echo 'The tests of the browser page are left out.'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not web'
+
+web: $(STAMP)    ## ONNX Runtime for browsers, by npm: what geocamnet web serves, and what goes into a wheel
+	@$(BIN)/python -m geocamnet.web.engine
+
+test-web: web    ## the browser page, all of it, in Debian's chromium
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } \
+		|| { echo 'Needs Chromium; on Debian, as root: apt-get install chromium'; exit 1; }
+	@$(BIN)/python -m pytest tests/web
 
 base-test:       ## the runtime where only the base package is installed: no PyTorch
 	@test -x .venv-base/bin/python || $(PYTHON) -m venv .venv-base

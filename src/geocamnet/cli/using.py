@@ -197,6 +197,54 @@ def _told_to_stop() -> Iterator[threading.Event]:
             signal.signal(one, handler)
 
 
+@app.command(sort_key=13)
+def web(
+    *,
+    model: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    static: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Serve a page that names and maps inside the browser: camera or photographs; nothing leaves it.
+
+    Args:
+        model: model file the page opens with; the bundled one where none is named, or the page asks for one.
+        host: address to listen on; 127.0.0.1 is this machine alone.
+        port: to listen on; 0 takes a free one.
+        static: write the page into this folder, as plain files for any static host, and serve nothing.
+        overwrite: let --static write into a folder that holds something.
+    """
+    from geocamnet.errors import ModelError, missing_extra
+    from geocamnet.runtime.model import bundled_student, load
+    from geocamnet.web.site import site
+    from geocamnet.web.static import write_site
+
+    opened = None
+    if model is not None:
+        opened = load(model)
+        log.info("model: %s (%s)", opened.card.name, opened.path)
+    else:
+        try:
+            bundled_student()
+        except ModelError:
+            log.warning("no student is bundled: drop a model file onto the page, or name one with --model")
+        else:
+            opened = load()
+    if static is not None:
+        written = write_site(static, opened, overwrite=overwrite)
+        size = sum(one.stat().st_size for one in written)
+        log.info(
+            "%s: %d files, %.1f MB; any static host will do, with https for cameras", static, len(written), size / 1e6
+        )
+        return
+    try:
+        from geocamnet.web.server import serve
+    except ModuleNotFoundError as error:
+        raise DataError(missing_extra(error.name or "starlette", "web")) from error
+    serve(site(opened), host=host, port=port)
+
+
 @app.command(sort_key=16)
 def benchmark(
     *models: Path,

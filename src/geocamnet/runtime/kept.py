@@ -42,19 +42,24 @@ class Choice:
 
 
 def choices_file() -> Path:
-    """Return the file of this user's choices, which need not exist.
+    """Return where the choices of this user are kept."""
+    return cache_folder() / "fastest.json"
 
-    In the folder that the environment variable GEOCAMNET_CACHE names, or where the system keeps what can be made again.
+
+def cache_folder() -> Path:
+    """Return where this user's files are kept that can be made or fetched again.
+
+    The folder that the environment variable GEOCAMNET_CACHE names, or where the system keeps such files.
     """
     if folder := os.environ.get(FOLDER_VARIABLE):
-        return Path(folder) / "fastest.json"
+        return Path(folder)
     if sys.platform == "win32":
         folder = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
         folder = str(Path.home() / "Library" / "Caches")
     else:
         folder = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(folder) / "geocamnet" / "fastest.json"
+    return Path(folder) / "geocamnet"
 
 
 def choice_for(sha256: str) -> Choice | None:

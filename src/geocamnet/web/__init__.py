@@ -1,0 +1,1 @@
+"""The browser page: the same model file, run inside the browser; served from here, or written as plain files."""

@@ -1,0 +1,436 @@
+// The page: what is done with it, and what then happens.
+
+import { Camera } from "./camera.js";
+import { Told } from "./card.js";
+import { download, keep, onFiles, onKeys, readKept, stamp, switchTheme } from "./hands.js";
+import { Looker } from "./looker.js";
+import { drawRamp, hideAnswer, setChinese, showAnswer, showCard, showClasses, verdictText } from "./panel.js";
+import { percent, titleOf } from "./panel.js";
+import { measuring } from "./measure.js";
+import { Series } from "./series.js";
+import { Stage } from "./stage.js";
+import { currentLanguage, say, setLanguage } from "./words.js";
+
+const MOST_PIXELS = 16e6; // of a photograph inside the browser; a larger one is shrunk, and that is said
+const MOST_MODEL_BYTES = 100e6;
+const LIVE_SIDE_PX = 480; // of the map over a live picture
+const STILL_SIDE_PX = 800;
+const PANEL_EVERY_MS = 125; // nobody reads faster
+const BEHIND_FROM_S = 0.3;
+const LONGEST_WAIT_MS = 500; // for a frame of a camera that gives none
+
+const $ = (id) => document.getElementById(id);
+const stage = new Stage();
+const looker = new Looker();
+const camera = new Camera($("video"), () => {
+  tell("camera_lost", {}, true);
+  freezeOr(false);
+  changed();
+});
+const series = new Series((row) => openPhotograph(row.file));
+const now = {
+  site: null, card: null, threads: 1, modelName: "",
+  live: false, frozen: false, answer: null, bitmap: null, name: "", // the bitmap is the one that was answered
+  shown: null, view: "heat", refine: false, opacity: 0.6, umPerPx: null,
+  rate: 0, behind: 0, panelAt: 0, seen: 0, work: Promise.resolve(),
+};
+
+const options = (side) => ({ shown: now.shown, view: now.view === "classes" ? "classes" : "heat", refine: now.refine, side, umPerPx: now.umPerPx });
+
+/** Do one thing after the other: the worker looks at one photograph at a time. */
+function after(task) {
+  const done = now.work.then(task);
+  now.work = done.catch(() => {});
+  return done;
+}
+
+/** Say a sentence below the answer; it stays until the next one where it is a warning. */
+let silence = 0;
+function tell(key, values = {}, isWarning = false) {
+  const message = $("message");
+  message.textContent = key ? say(key, values) : "";
+  message.classList.toggle("warn", isWarning);
+  clearTimeout(silence);
+  if (key && !isWarning) silence = setTimeout(() => (message.textContent = ""), 6000);
+}
+
+function tellError(error, name = "") {
+  if (error instanceof Told) tell(error.key, { name, ...error.values }, true);
+  else tell("failed", { what: String(error?.message ?? error) }, true);
+}
+
+// ---- the model
+
+async function openModel(content, name) {
+  try {
+    if (content.byteLength > MOST_MODEL_BYTES) throw new Told("model_too_large", { size: Math.round(content.byteLength / 1e6) });
+    tell("opening");
+    const opened = await after(() => looker.open(content));
+    Object.assign(now, { card: opened.card, threads: opened.threads, modelName: name, shown: null });
+    tell("model_opened", { name });
+    changed();
+    if (now.bitmap && !(now.live && !now.frozen)) await lookAgain();
+  } catch (error) {
+    tellError(error, name);
+  }
+}
+
+// ---- photographs
+
+async function decode(file) {
+  let bitmap;
+  try {
+    const how = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
+    bitmap = await createImageBitmap(file, how);
+  } catch {
+    throw new Told("not_image");
+  }
+  const { width, height } = bitmap;
+  const longSide = now.card?.long_side_px;
+  if (longSide && Math.min(width, height) * longSide < Math.max(width, height)) throw new Told("narrow");
+  if (width * height <= MOST_PIXELS) return bitmap;
+  const factor = Math.sqrt(MOST_PIXELS / (width * height));
+  const size = { resizeWidth: Math.floor(width * factor), resizeHeight: Math.floor(height * factor), resizeQuality: "high" };
+  const shrunk = await createImageBitmap(bitmap, size);
+  bitmap.close();
+  tell("shrunk", { name: file.name, pixels: Math.round((width * height) / 1e6), most: MOST_PIXELS / 1e6 }, true);
+  return shrunk;
+}
+
+async function openPhotograph(file) {
+  stopCamera();
+  try {
+    const bitmap = await decode(file);
+    stage.showBitmap(bitmap);
+    stage.showMap(null);
+    if (!now.card) {
+      keepBitmap(bitmap);
+      tell("no_model", {}, true);
+      return;
+    }
+    const answer = await after(() => looker.look(bitmap, options(STILL_SIDE_PX)));
+    now.name = file.name;
+    take(answer);
+    announce(verdictText(now.card, answer));
+    series.add({ name: file.name, file, answer: { ...answer, bitmap: null }, card: now.card }, answer.bitmap);
+    if (now.refine && !answer.refined && now.view === "heat") tell("not_refined", {}, true);
+  } catch (error) {
+    tellError(error, file.name);
+    const told = error instanceof Told ? say(error.key, { name: file.name, ...error.values }) : String(error);
+    series.add({ name: file.name, told });
+  }
+  changed();
+}
+
+async function openFiles(files) {
+  const model = files.find((file) => file.name.toLowerCase().endsWith(".onnx"));
+  if (model) await openModel(await model.arrayBuffer(), model.name);
+  const photographs = files.filter((file) => file !== model);
+  if (photographs.length === 0) {
+    if (!model) tell("empty_drop", {}, true);
+    return;
+  }
+  tell("");
+  for (const [i, file] of photographs.entries()) {
+    if (photographs.length > 1) $("progress").textContent = say("progress", { done: i, all: photographs.length });
+    if (i === 0) tell("looking", { name: file.name });
+    await openPhotograph(file);
+  }
+  $("progress").textContent = photographs.length > 1 ? say("progress", { done: photographs.length, all: photographs.length }) : "";
+  if (!$("message").classList.contains("warn")) tell("");
+}
+
+/** Look once more at what is held: another class, another map. */
+async function lookAgain() {
+  if (!now.bitmap || !now.card || (now.live && !now.frozen)) return;
+  const bitmap = now.bitmap;
+  now.bitmap = null; // the worker has it meanwhile
+  try {
+    take(await after(() => looker.look(bitmap, options(now.live ? LIVE_SIDE_PX : STILL_SIDE_PX))));
+  } catch (error) {
+    tellError(error);
+  }
+  changed();
+}
+
+// ---- the camera
+
+async function startCamera(wanted) {
+  try {
+    await camera.start(wanted);
+    keepBitmap(null);
+    Object.assign(now, { live: true, frozen: false, answer: null, name: "", rate: 0 });
+    tell(now.card ? "" : "no_model", {}, !now.card);
+    await camera.describe($("device"), $("resolution"));
+    changed();
+    watch();
+  } catch (error) {
+    stopCamera();
+    tellError(error);
+    changed();
+  }
+}
+
+function stopCamera() {
+  camera.stop();
+  Object.assign(now, { live: false, frozen: false });
+}
+
+/** Look at the newest frame whenever the worker is free; those in between are passed over. */
+let watching = 0;
+async function watch() {
+  const mine = ++watching;
+  const video = $("video");
+  let answeredAt = 0;
+  while (camera.isOn && mine === watching) {
+    await camera.newFrame(LONGEST_WAIT_MS);
+    if (!camera.isOn || mine !== watching || now.frozen || video.readyState < 2) continue;
+    const size = [video.videoWidth, video.videoHeight];
+    if (now.umPerPx && now.liveSize && String(now.liveSize) !== String(size)) {
+      setScale(null); // a camera that bins and one that crops have scales of their own
+      tell("forgotten_scale", {}, true);
+    }
+    now.liveSize = size;
+    stage.showVideo(...size);
+    if (!now.card) continue;
+    const started = performance.now();
+    try {
+      const bitmap = await createImageBitmap(video, { colorSpaceConversion: "none" });
+      const answer = await after(() => looker.look(bitmap, options(LIVE_SIDE_PX)));
+      if (!camera.isOn || mine !== watching || now.frozen) {
+        answer.bitmap.close();
+        continue;
+      }
+      const ended = performance.now();
+      now.behind = (ended - started) / 1000;
+      const perSecond = 1000 / (ended - answeredAt);
+      now.rate = now.rate === 0 ? perSecond : 0.9 * now.rate + 0.1 * perSecond;
+      answeredAt = ended;
+      take(answer, ended - now.panelAt < PANEL_EVERY_MS);
+    } catch (error) {
+      tellError(error);
+      await new Promise((resolve) => setTimeout(resolve, LONGEST_WAIT_MS));
+    }
+  }
+}
+
+/** Hold the frame that was analysed last, so that map and photograph belong together. */
+function freezeOr(goesOn) {
+  if (!now.answer || !now.bitmap) return;
+  now.frozen = !goesOn;
+  if (now.frozen) stage.showBitmap(now.bitmap);
+  changed();
+}
+
+// ---- what is shown
+
+function keepBitmap(bitmap) {
+  if (now.bitmap && now.bitmap !== bitmap) now.bitmap.close();
+  now.bitmap = bitmap;
+}
+
+function take(answer, onlyMap = false) {
+  const isFirst = now.answer === null;
+  keepBitmap(answer.bitmap);
+  now.answer = answer;
+  if (isFirst) changed();
+  document.body.dataset.seen = String(++now.seen);
+  stage.showMap(now.view === "photo" ? null : answer.map);
+  if (onlyMap) return;
+  now.panelAt = performance.now();
+  showAnswer(now.card, answer);
+  showState();
+}
+
+function showState() {
+  const parts = [];
+  const size = stage.size;
+  if (now.live && !now.frozen && now.rate) parts.push(say("rate", { rate: now.rate.toFixed(now.rate < 10 ? 1 : 0) }));
+  if (size) parts.push(say("pixels", { width: size[0], height: size[1] }));
+  if (size) parts.push(now.umPerPx ? say("scale_is", { scale: now.umPerPx.toPrecision(3) }) : say("scale_unknown"));
+  if (now.card) parts.push(now.threads > 1 ? say("threads", { threads: now.threads }) : say("one_thread"));
+  $("state").textContent = parts.join("  ·  ");
+  const badge = $("badge");
+  badge.textContent = now.frozen ? say("frozen") : now.live && now.behind > BEHIND_FROM_S ? say("behind", { seconds: now.behind.toFixed(1) }) : "";
+  badge.hidden = !badge.textContent;
+}
+
+let spokenAt = 0;
+function announce(text) {
+  if (performance.now() - spokenAt < 1500 || $("spoken").textContent === text) return;
+  spokenAt = performance.now();
+  $("spoken").textContent = text;
+}
+setInterval(() => now.live && now.answer && announce(verdictText(now.card, now.answer)), 3000);
+
+/** Bring everything that depends on the state in line with it. */
+function changed() {
+  const has = now.answer !== null && now.bitmap !== null;
+  if (!now.live && !now.bitmap) stage.clear();
+  $("camera").classList.toggle("on", now.live);
+  $("camera").querySelector("span").textContent = say(now.live ? "stop" : "camera");
+  for (const id of ["snapshot", "table"]) $(id).disabled = !has;
+  $("freeze").disabled = !(now.live && has);
+  $("freeze").setAttribute("aria-pressed", String(now.frozen));
+  $("measure").disabled = !has;
+  $("shown").hidden = $("legend").hidden = now.card === null;
+  $("source").hidden = !now.live;
+  document.body.classList.toggle("empty", !now.live && !now.bitmap);
+  if (now.card) {
+    showClasses(now.card, now.shown, (shown) => choose({ shown }));
+    showCard(now.card);
+    $("model-name").textContent = now.card.name;
+  }
+  if (has) showAnswer(now.card, now.answer);
+  else hideAnswer();
+  series.show();
+  showState();
+}
+
+/** Change how the map is shown, and show it so. */
+function choose(wanted) {
+  Object.assign(now, wanted);
+  if ("opacity" in wanted) {
+    stage.opacity = now.opacity;
+    $("opacity").value = Math.round(100 * now.opacity);
+    drawRamp(now.opacity);
+    remember();
+    return;
+  }
+  $("refine").checked = now.refine;
+  for (const one of document.getElementsByName("view")) one.checked = one.value === now.view;
+  for (const one of document.getElementsByName("shown")) one.checked = one.value === String(now.shown ?? "");
+  $("ramp").classList.toggle("off", now.view !== "heat");
+  if (now.view === "photo") stage.showMap(null);
+  else lookAgain();
+}
+
+function setScale(umPerPx) {
+  now.umPerPx = umPerPx;
+  stage.umPerPx = umPerPx;
+  showState();
+}
+
+const measure = measuring(stage, {
+  begin: () => now.live && !now.frozen && freezeOr(false),
+  tell,
+  setScale: (umPerPx) => {
+    setScale(umPerPx);
+    tell("scale_is", { scale: umPerPx.toPrecision(4) });
+    if (now.card.um_per_px) lookAgain(); // the network is to see the photograph at its own scale
+  },
+});
+
+// ---- what is saved
+
+const stem = () => (now.name ? now.name.replace(/\.[^.]*$/, "") : "camera");
+
+function save(blob, name) {
+  download(blob, name);
+  tell("kept", { name });
+}
+
+async function snapshot() {
+  const { answer, card } = now;
+  const top = answer.order.slice(0, 3).map((c) => `${titleOf(card.classes[c])} ${percent(answer.probabilities[c])}`);
+  const map = now.view === "photo" ? null : answer.map;
+  const of = map && now.view === "heat" ? [`${say("heat")}: ${titleOf(card.classes[answer.shown])}`] : [];
+  const about = [...of, now.name || stamp(), card.name].join("  ·  ");
+  const words = [verdictText(card, answer), top.join(",  "), about];
+  const opacity = now.opacity;
+  save(await stage.picture(now.bitmap, { map, opacity, words }), `${stem()}-${stamp()}.png`);
+}
+
+function table() {
+  if (now.live) series.add({ name: `camera ${stamp()}`, answer: { ...now.answer, bitmap: null }, card: now.card }, now.bitmap);
+  save(new Blob([series.csv(now.card, now.umPerPx)], { type: "text/csv" }), `geocamnet-${stamp()}.csv`);
+}
+
+// ---- hands
+
+const actions = {
+  camera: () => {
+    if (!now.live) return startCamera();
+    stopCamera();
+    if (now.bitmap) stage.showBitmap(now.bitmap);
+    changed();
+  },
+  photographs: () => $("photographs-file").click(),
+  model: () => $("model-file").click(),
+  sample: async () => openFiles([new File([await (await fetch("sample.jpg")).blob()], "sample.jpg")]),
+  freeze: () => freezeOr(now.frozen),
+  measure,
+  snapshot: () => snapshot().catch(tellError),
+  table,
+  clear: () => series.clear(),
+};
+for (const button of document.querySelectorAll("[data-do]")) {
+  button.addEventListener("click", () => actions[button.dataset.do]());
+}
+for (const id of ["photographs-file", "model-file"]) {
+  $(id).addEventListener("change", () => {
+    const files = [...$(id).files];
+    $(id).value = "";
+    $("about").close();
+    openFiles(files);
+  });
+}
+$("opacity").addEventListener("input", () => choose({ opacity: $("opacity").value / 100 }));
+$("refine").addEventListener("change", () => choose({ refine: $("refine").checked }));
+for (const one of document.getElementsByName("view")) one.addEventListener("change", () => choose({ view: one.value }));
+const sizeOf = () => $("resolution").value.split("x").map(Number);
+for (const id of ["device", "resolution"]) {
+  $(id).addEventListener("change", () => startCamera({ device: $("device").value, size: sizeOf() }));
+}
+$("about-open").addEventListener("click", () => $("about").showModal());
+$("language").addEventListener("click", () => {
+  speak(currentLanguage() === "zh" ? "en" : "zh");
+  remember();
+  changed();
+});
+$("theme").addEventListener("click", () => {
+  switchTheme();
+  remember();
+});
+onFiles(openFiles);
+const nextClass = (step) => {
+  const all = [null, ...now.card.classes.keys()];
+  choose({ shown: all[(all.indexOf(now.shown) + step + all.length) % all.length] });
+};
+const fade = (step) => choose({ opacity: Math.min(1, Math.max(0, Math.round(10 * (now.opacity + step)) / 10)) });
+onKeys(
+  {
+    c: () => nextClass(1), x: () => nextClass(-1), 0: () => choose({ shown: null }),
+    "+": () => fade(0.1), "=": () => fade(0.1), "-": () => fade(-0.1), t: () => choose({ refine: !now.refine }),
+    s: () => $("snapshot").click(), m: () => $("measure").click(), " ": () => $("freeze").click(),
+  },
+  () => now.card !== null,
+);
+
+// ---- the beginning
+
+const remember = () => keep({ language: currentLanguage(), theme: document.documentElement.dataset.theme, opacity: now.opacity });
+
+function speak(language) {
+  setLanguage(language);
+  Object.assign($("language"), { textContent: language === "zh" ? "English" : "中文", lang: language === "zh" ? "en" : "zh", ariaLabel: language === "zh" ? "English" : "中文" });
+}
+
+async function begin() {
+  const kept = readKept();
+  if (["dark", "light"].includes(kept.theme)) document.documentElement.dataset.theme = kept.theme;
+  speak(kept.language ?? (navigator.language.startsWith("zh") ? "zh" : "en"));
+  choose({ opacity: typeof kept.opacity === "number" ? kept.opacity : 0.6 });
+  changed();
+  try {
+    now.site = await (await fetch("site.json")).json();
+    setChinese(now.site.chinese);
+    if (now.site.model) await openModel(await (await fetch(now.site.model)).arrayBuffer(), now.site.model_name);
+    else tell("no_model", {}, true);
+  } catch (error) {
+    tellError(error);
+  }
+  document.body.dataset.ready = "yes";
+  navigator.serviceWorker?.register("sw.js").catch(() => {}); // without https there is none, and no page offline
+}
+begin();

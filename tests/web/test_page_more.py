@@ -1,0 +1,212 @@
+"""More of the page in a real browser: files good and bad, the camera, other models, offline, a static host."""
+
+import csv
+import functools
+import http.server
+import io
+import re
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from browsing import serving, wait_for_answers, watched
+from geocamnet.images import write_image
+from geocamnet.runtime.model import load
+from geocamnet.web.site import site
+from geocamnet.web.static import write_site
+
+pytestmark = pytest.mark.web
+
+
+def show(page, *paths):
+    """Open photographs and wait for the last answer."""
+    before = int(page.locator("body").get_attribute("data-seen") or 0)
+    page.set_input_files("#photographs-file", list(paths))
+    page.wait_for_selector(f"body[data-seen='{before + len(paths)}']", timeout=60_000)
+
+
+def message(page, text):
+    page.locator("#message", has_text=re.compile(text)).wait_for(timeout=60_000)
+
+
+def test_both_languages_have_every_word(page):
+    assert page.evaluate("async () => (await import('./words.js')).missingWords()") == []
+
+
+def test_files_that_are_no_photographs_get_a_sentence_and_the_next_one_works(page, tmp_path, photographs):
+    whole = photographs[4].read_bytes()
+    for name, content in {"broken.png": whole[: len(whole) // 3], "notes.jpg": b"a letter", "empty.png": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        page.set_input_files("#photographs-file", tmp_path / name)
+        message(page, f"{re.escape(name)} can't be read")
+    show(page, photographs[0])
+    assert page.locator("#verdict").is_visible()
+
+
+def test_a_photograph_of_fifty_megapixels_is_shrunk_and_that_is_said(page, tmp_path):
+    write_image(tmp_path / "huge.jpg", np.full((5800, 8700, 3), (200, 60, 60), np.uint8))
+    show(page, tmp_path / "huge.jpg")
+    message(page, "huge.jpg has 50 megapixels; it was shrunk to 16")
+
+
+def test_a_strip_too_narrow_for_the_network_gets_a_sentence(page, tmp_path):
+    write_image(tmp_path / "strip.png", np.full((3, 900, 3), 90, np.uint8))
+    page.set_input_files("#photographs-file", tmp_path / "strip.png")
+    message(page, "strip.png is too narrow")
+
+
+def test_the_camera_is_named_frozen_and_saved(page, tmp_path):
+    page.locator("#welcome [data-do=camera]").click()
+    wait_for_answers(page, 5)
+    page.keyboard.press("Escape")
+    page.locator("#freeze").click()
+    assert page.locator("#badge").inner_text() == "Frozen"
+    seen = int(page.locator("body").get_attribute("data-seen"))
+    page.locator("#classes label", has_text="Vug").click()
+    wait_for_answers(page, seen + 1)
+    with page.expect_download() as saved:
+        page.locator("#snapshot").click()
+    saved.value.save_as(tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.width >= 1000
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
+    page.locator("#camera").click()
+    assert page.locator("#source").is_hidden()
+
+
+def test_a_camera_that_is_denied_gets_a_sentence(launch, page_url):
+    context = launch("--use-fake-device-for-media-stream", "--deny-permission-prompts").new_context(locale="en-US")
+    with watched(context, page_url) as page:
+        page.goto(page_url)
+        page.wait_for_selector("body[data-ready]", timeout=60_000)
+        page.locator("#welcome [data-do=camera]").click()
+        message(page, "not allowed to use the camera")
+    context.close()
+
+
+def test_a_camera_that_is_pulled_away_is_told(page):
+    page.locator("#welcome [data-do=camera]").click()
+    page.wait_for_selector("body[data-seen]", timeout=60_000)
+    page.evaluate("document.getElementById('video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))")
+    message(page, "The camera has gone")
+
+
+def test_a_series_is_sorted_and_written_as_csv_with_the_scale_that_was_measured(
+    page, photographs, tmp_path, web_student
+):
+    show(page, *photographs[:3])
+    page.locator("#measure").click()
+    box = page.locator("#frame").bounding_box()
+    page.mouse.move(box["x"] + 10, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 10 + box["width"] / 2, box["y"] + 20, steps=3)
+    page.mouse.up()
+    page.locator("#length-um").fill("none")
+    page.locator("#length .main").click()
+    assert "above 0" in page.locator("#length-wrong").inner_text()
+    page.locator("#length-um").fill("160")
+    page.locator("#length .main").click()
+    assert page.locator("#bar").inner_text() == "50 µm"  # 64 px wide at 5 µm a pixel
+    rows = page.locator("#series tbody tr")
+    assert rows.count() == 3
+    page.locator("#series th button", has_text="Probability").click()
+    shares = [float(one.split()[0]) for one in page.locator("#series td.number:nth-child(4)").all_inner_texts()]
+    assert shares == sorted(shares, reverse=True)
+    rows.nth(1).locator("button").click()
+    page.wait_for_selector("body[data-seen='4']")
+    with page.expect_download() as saved:
+        page.locator("#table").click()
+    saved.value.save_as(tmp_path / "table.csv")
+    table = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(encoding="utf-8-sig"))))
+    assert [one["file"] for one in table] == [one.name for one in photographs[:3]]
+    model = load(web_student)
+    for one, path in zip(table, photographs, strict=False):
+        wanted = model.predict(np.asarray(Image.open(path).convert("RGB")))
+        assert one["verdict"] == wanted.verdict
+        assert float(one["p_oolite"]) == pytest.approx(float(wanted.probabilities[0]), abs=1e-3)
+        assert float(one["um_per_px"]) == pytest.approx(5.0, rel=0.02)
+
+
+def test_a_wrong_model_file_gets_a_sentence_and_the_one_before_stays(
+    page, make_student, tiny_card, tmp_path, photographs
+):
+    def give(name, content=None, **options):
+        path = tmp_path / name
+        if content is None:
+            make_student(path, tiny_card, **options)
+        else:
+            path.write_bytes(content)
+        page.set_input_files("#model-file", path)
+
+    give("letter.onnx", b"Dear all, this is not a model.")
+    message(page, "letter.onnx is not an ONNX model file")
+    give("bare.onnx", with_card=False)
+    message(page, "bare.onnx is an ONNX file without a GeoCAMNet card")
+    give("old.onnx", card_text='{"format": 99}')
+    message(page, "old.onnx has format 99")
+    give("half.onnx", card_text='{"format": 1, "classes": []}')
+    message(page, "card in half.onnx can't be used: classes")
+    give("other.onnx", input_name="pixels")
+    message(page, "other.onnx is not the network its card describes")
+    give("nan.onnx", nan=True)
+    message(page, "not a number")
+    whole = make_student(tmp_path / "whole.onnx", tiny_card).read_bytes()
+    give("cut.onnx", whole[: len(whole) // 2])
+    message(page, "cut.onnx (is not an ONNX|is an ONNX file without)")
+    show(page, photographs[0])
+    give("right.onnx")
+    message(page, "Opened right.onnx")
+
+
+def test_the_page_works_with_the_network_cable_out(browser, web_student, page_url):
+    from geocamnet.web.server import app_of
+
+    context = browser.new_context(locale="en-US")
+    with serving(app_of(site(load(web_student)))) as (port, end):
+        address = f"http://127.0.0.1:{port}/"
+        with watched(context, address, allow=("ERR_CONNECTION_REFUSED", "ERR_FAILED")) as page:
+            page.goto(address)
+            page.wait_for_selector("body[data-ready]", timeout=60_000)
+            page.evaluate("async () => { await navigator.serviceWorker.ready }")
+            end()
+            page.reload()
+            page.wait_for_selector("body[data-ready]", timeout=60_000)
+            page.locator("#welcome [data-do=sample]").click()
+            page.wait_for_selector("body[data-seen='1']", timeout=60_000)
+            assert page.evaluate("crossOriginIsolated")
+    context.close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_plain_files_work_below_any_path_and_have_threads_from_the_second_visit(
+    browser, web_student, page_url, tmp_path
+):
+    write_site(tmp_path / "some" / "where", load(web_student))
+    handler = functools.partial(_Quiet, directory=str(tmp_path))
+    handler.extensions_map = {**_Quiet.extensions_map, ".mjs": "text/javascript", ".wasm": "application/wasm"}
+    _Quiet.extensions_map = handler.extensions_map
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/some/where/"
+    context = browser.new_context(locale="en-US")
+    try:
+        with watched(context, address) as page:
+            page.goto(address)
+            page.wait_for_selector("body[data-ready]", timeout=60_000)
+            page.locator("#welcome [data-do=sample]").click()
+            page.wait_for_selector("body[data-seen='1']", timeout=60_000)
+            assert "one thread" in page.locator("#state").inner_text()
+            page.evaluate("async () => { await navigator.serviceWorker.ready }")
+            page.reload()
+            page.wait_for_selector("body[data-ready]", timeout=60_000)
+            assert page.evaluate("crossOriginIsolated")
+    finally:
+        context.close()
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,142 @@
+"""The server hands out its table of files with strict headers, and nothing else to nobody else."""
+
+import http.client
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from browsing import serving
+
+pytest.importorskip("starlette", reason="the server needs: pip install 'geocamnet[web]'")
+from starlette.testclient import TestClient
+
+from geocamnet.cli import main
+from geocamnet.errors import DataError
+from geocamnet.web import server as server_module
+from geocamnet.web.server import HEADERS, app_of, listen
+
+
+@pytest.fixture
+def client(files):
+    return TestClient(app_of(files), base_url="http://127.0.0.1")
+
+
+@pytest.fixture
+def port(files):
+    with serving(app_of(files)) as (port, _):
+        yield port
+
+
+def said(port, request):
+    """Send bytes, return the status line."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as sent:
+        sent.sendall(request)
+        return sent.recv(4096).split(b"\r\n")[0].decode()
+
+
+def test_every_file_of_the_page_comes_whole_with_its_type(client, files):
+    for path, one in files.items():
+        answer = client.get(f"/{path}")
+        assert answer.status_code == 200, path
+        assert answer.content == one.content, path
+        assert answer.headers["content-type"] == one.content_type, path
+    assert client.get("/").content == files["index.html"].content
+
+
+def test_every_answer_carries_the_strict_headers(client):
+    for answer in (client.get("/"), client.get("/nowhere"), client.get("/model.onnx"), client.post("/", content=b"x")):
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+    policy = HEADERS["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy
+    assert "http" not in policy  # no other origin
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../pyproject.toml", "/..%2f..%2fpyproject.toml", "/%2e%2e/%2e%2e/etc/passwd", "//etc/passwd",
+        "/engine/../../site.py", "/engine", "/page/", "/index.html/",
+        "/site.py", "/.hidden", "/%00", "/index.html%00.js", "/C:/Windows/win.ini",
+    ],
+)  # fmt: skip
+def test_a_path_that_is_not_in_the_table_is_not_found(port, path):
+    assert said(port, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()).split()[1] in ("404", "400")
+
+
+def test_what_is_known_already_is_not_sent_again_and_text_is_packed(client):
+    first = client.get("/plasma.js")
+    again = client.get("/plasma.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert first.headers["content-encoding"] == "gzip"
+    plain = client.get("/plasma.js", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.content == first.content
+    head = client.head("/plasma.js", headers={"Accept-Encoding": "identity"})
+    assert (int(head.headers["content-length"]), head.content) == (len(plain.content), b"")
+
+
+def test_nothing_is_taken(client):
+    assert client.post("/index.html", content=b"a photograph").status_code in (405, 413)
+    assert client.request("GET", "/index.html", content=b"x" * 10_000_000).status_code == 413
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
+        assert client.request(method, "/index.html").status_code == 405
+
+
+def test_another_name_for_this_machine_is_refused_on_loopback(files):
+    client = TestClient(app_of(files), base_url="http://evil.example")
+    assert client.get("/").status_code == 400
+    assert TestClient(app_of(files, host="192.168.7.7"), base_url="http://laptop.local").get("/").status_code == 200
+
+
+def test_malformed_and_oversized_requests_end_and_the_server_goes_on(port):
+    assert "400" in said(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
+    assert "400" in said(port, b"GET / HTTP/1.1\r\n\r\n")
+    assert "400" in said(port, b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert "413" in said(port, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999\r\n\r\n")
+    assert "200" in said(port, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+
+
+@pytest.mark.slow
+def test_two_hundred_clients_at_once_are_all_answered(port, files):
+    def ask(_):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/model.onnx")
+        return connection.getresponse().read() == files["model.onnx"].content
+
+    with ThreadPoolExecutor(200) as pool:
+        assert all(pool.map(ask, range(200)))
+
+
+def test_it_listens_on_the_asked_address_alone():
+    with listen("127.0.0.1", 0) as one:
+        port = one.getsockname()[1]
+        assert one.getsockname()[0] == "127.0.0.1"
+        with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), timeout=2):
+            pass
+        with pytest.raises(DataError, match=f"port {port}.*--port 0"):
+            listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("127.0.0.1", 70000), ("127.0.0.1", -1), ("203.0.113.9", 0), ("no such", 0)]
+)
+def test_an_address_that_is_none_is_told(host, port):
+    with pytest.raises(DataError, match=r"received|Can't listen"):
+        listen(host, port)
+
+
+def test_the_verb_serves_the_model_named(any_engine, web_student, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(server_module, "serve", lambda files, **about: seen.update(files=files, **about))
+    main(["web", "--model", str(web_student), "--port", "0"])
+    assert (seen["host"], seen["port"]) == ("127.0.0.1", 0)
+    assert seen["files"]["model.onnx"].content == web_student.read_bytes()
+
+
+def test_a_missing_model_file_is_one_sentence(any_engine, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["web", "--model", "nowhere.onnx"])
+    assert ended.value.code == 2
+    assert "nowhere.onnx" in capsys.readouterr().err
