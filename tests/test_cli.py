@@ -21,7 +21,7 @@ from geocamnet.images import list_images, read_image, write_image
 from tiny import write_data
 
 PIPELINE = [
-    "synthesize", "prepare", "train", "adopt", "cam", "pretrain", "distil", "evaluate", "export", "report", "run",
+    "synthesize", "audit", "prepare", "train", "adopt", "cam", "pretrain", "distil", "evaluate", "export", "report", "run",
     "camera", "benchmark", "info", "doctor", "demo",
 ]  # fmt: skip
 CLASSES = ["micritic_limestone", "oolite", "vug"]
