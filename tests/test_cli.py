@@ -21,8 +21,8 @@ from geocamnet.images import list_images, read_image, write_image
 from tiny import write_data
 
 PIPELINE = [
-    "synthesize", "prepare", "train", "adopt", "cam", "pretrain", "distil", "evaluate", "export", "report", "run",
-    "camera", "benchmark", "info", "doctor", "demo",
+    "synthesize", "audit", "prepare", "train", "adopt", "cam", "pretrain", "distil", "evaluate", "export", "report",
+    "run", "camera", "benchmark", "info", "doctor", "demo",
 ]  # fmt: skip
 CLASSES = ["micritic_limestone", "oolite", "vug"]
 SMALL = ["--image-px", "64", "--crop-px", "64", "--epochs", "2", "--batch-size", "8", "--workers", "0"]
