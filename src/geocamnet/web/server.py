@@ -140,7 +140,7 @@ def _said(status: int, text: str, *, close: bool = False) -> Response:
 
 def _packed(one: SiteFile) -> bytes | None:
     packed = gzip.compress(one.content, compresslevel=6, mtime=0)
-    return packed if len(packed) < 0.9 * len(one.content) else None
+    return packed if len(packed) < 0.97 * len(one.content) else None
 
 
 def _is_loopback(host: str) -> bool:
