@@ -22,7 +22,7 @@ from tiny import write_data
 
 PIPELINE = [
     "synthesize", "audit", "prepare", "train", "adopt", "cam", "pretrain", "distil", "evaluate", "export", "report",
-    "run", "camera", "benchmark", "info", "doctor", "demo",
+    "run", "camera", "web", "benchmark", "info", "doctor", "demo",
 ]  # fmt: skip
 CLASSES = ["micritic_limestone", "oolite", "vug"]
 SMALL = ["--image-px", "64", "--crop-px", "64", "--epochs", "2", "--batch-size", "8", "--workers", "0"]

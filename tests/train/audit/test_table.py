@@ -1,10 +1,13 @@
 """The table is the user's: what they wrote is read, and what can't be is told with its line."""
 
+import numpy as np
 import pytest
 
 from geocamnet.errors import DataError
+from geocamnet.images import write_image
 from geocamnet.train.audit.carry_out import carry_out
 from geocamnet.train.audit.table import Actions, Line, read_actions, write_table
+from geocamnet.train.originals import open_originals
 from geocamnet.train.sources import RawPhotograph, Source
 
 
@@ -56,8 +59,10 @@ def test_labels_that_contradict_each_other_and_tables_that_are_none_are_errors(t
         read_actions(tmp_path / "nowhere")
 
 
-def test_a_table_of_another_folder_or_one_that_drops_all_is_an_error():
-    source = Source("folders", (RawPhotograph("a.png", ("foam",)),), ())
+def test_a_table_of_another_folder_or_one_that_drops_all_is_an_error(tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    photographs = (RawPhotograph("a.png", ("foam",)),)
+    source = Source("folders", photographs, (), (), (), (), open_originals(tmp_path))
     with pytest.raises(DataError, match="names none of these 1 photographs"):
         carry_out(source, Actions(frozenset({"b.png"})))
     with pytest.raises(DataError, match="drops every photograph"):
