@@ -197,19 +197,22 @@ class Screen:
     def _write(self, panel: RgbImage, text: str, x: int, y: int, size_px: int, colour: tuple[int, int, int]) -> None:
         """Write on the panel; its words come again and again, and to copy one takes a hundredth of drawing it."""
         key = (text, size_px, colour)
+        rise = round(1.4 * size_px)  # of the drawing's upper edge above the line written on
         word = self._words.pop(key, None)
         if word is None:
             word = np.full((2 * size_px, PANEL_PX, 3), _BACK, np.uint8)
-            self._draw_text(word, text, 0, round(1.4 * size_px), size_px, colour)
+            self._draw_text(word, text, 0, rise, size_px, colour)
             inked = np.flatnonzero((word != np.array(_BACK, np.uint8)).any(axis=(0, 2)))
             word = word[:, : inked[-1] + 1 if len(inked) else 0].copy()
         self._words[key] = word  # the newest last
         if len(self._words) > MOST_WORDS:
             del self._words[next(iter(self._words))]
-        top, left = max(0, y - round(1.4 * size_px)), max(0, x)
+        top, left = max(0, y - rise), max(0, x)
         height, width = min(word.shape[0], panel.shape[0] - top), min(word.shape[1], panel.shape[1] - left)
         if height > 0 and width > 0:
-            panel[top : top + height, left : left + width] = word[:height, :width]
+            # Letters are lighter than the panel in every channel: what lies below their empty corners stays.
+            place = panel[top : top + height, left : left + width]
+            np.maximum(place, word[:height, :width], out=place)
 
     def _draw_text(self, on: RgbImage, text: str, x: int, y: int, size_px: int, colour: tuple[int, int, int]) -> None:
         cv2.putText(on, text, (x, y), colour, self._letters, size_px, 400)
