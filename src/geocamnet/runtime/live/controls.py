@@ -200,14 +200,7 @@ class Controls:
         if self._picture is None:
             self.say("!nothing to record yet")
             return
-        height, width = self._picture.shape[:2]
-        self.recording = Recording(
-            self.out / time.strftime("recording-%Y%m%d-%H%M%S"),
-            (width, height),
-            frames_per_s=min(MOST_FRAMES_PER_S, self.live.source.frames_per_s or USUAL_FRAMES_PER_S),
-            class_names=self.live.model.card.class_names,
-            um_per_px=self.view.um_per_px,
-        )
+        self.recording = new_recording(self.live, self.view, self._picture, out=self.out, by_clock=True)
         self._recording_since = time.monotonic()
 
     def _end_recording(self) -> None:
@@ -259,6 +252,29 @@ class Controls:
 
     def _quit(self) -> None:
         self.has_quit = True
+
+
+def new_recording(live: Live, view: View, picture: RgbImage, *, out: Path, by_clock: bool) -> Recording:
+    """Begin a recording of pictures of one size, named after the time.
+
+    Args:
+        live: what is recorded.
+        view: gives the scale.
+        picture: RGB uint8 (H, W, 3), the first.
+        out: folder of the recording.
+        by_clock: it keeps the clock's time, and need not have more frames a second than an eye can tell.
+
+    Raises:
+        SourceError: no file can be written there, or the disk is nearly full.
+    """
+    rate = live.source.frames_per_s or USUAL_FRAMES_PER_S
+    return Recording(
+        out / time.strftime("recording-%Y%m%d-%H%M%S"),
+        (picture.shape[1], picture.shape[0]),
+        frames_per_s=min(rate, MOST_FRAMES_PER_S) if by_clock else rate,
+        class_names=live.model.card.class_names,
+        um_per_px=view.um_per_px,
+    )
 
 
 def _folded(message: str, letters: int = 44) -> list[str]:

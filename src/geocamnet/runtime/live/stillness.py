@@ -53,12 +53,13 @@ class Stillness:
         if known is None or known.shape != grey.shape or float(np.abs(grey - known).mean()) > MOVED_FROM:
             self._reference, self._moved_at = grey, at_s
         self.is_still = at_s - self._moved_at >= STILL_AFTER_S
-        same = self._last is not None and self._last.shape == image.shape and np.array_equal(self._last, image)
-        if not same:
+        # Only a live stream can be stuck, and to compare every pixel of a large frame takes longer than all the rest.
+        same = live and self._last is not None and np.array_equal(self._last, image)
+        if live and not same:
             self._changed_at, self._last = at_s, image
         if float(grey.mean()) < BLACK_BELOW:
             self.note = "black picture"
-        elif live and same and at_s - self._changed_at >= STUCK_AFTER_S:
+        elif same and at_s - self._changed_at >= STUCK_AFTER_S:
             self.note = "the picture has not changed"
         else:
             self.note = ""

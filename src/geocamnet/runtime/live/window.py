@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from geocamnet.errors import GeocamnetError, SourceError
-from geocamnet.runtime.live.controls import BACKSPACE, ENTER, ESCAPE, MOST_FRAMES_PER_S, USUAL_FRAMES_PER_S, Controls
+from geocamnet.runtime.live.controls import BACKSPACE, ENTER, ESCAPE, Controls, new_recording
 from geocamnet.runtime.live.live import Live
 from geocamnet.runtime.live.recording import Recording
 from geocamnet.runtime.live.screen import Screen, View
@@ -62,13 +62,14 @@ def show(
         SourceError: there is no screen, or the source failed; a recording is completed first.
     """
     _open_window()
+    stop = stop or threading.Event()
     began = time.monotonic()
     with Controls(live, view, out=out, objective=objective) as controls:
         mouse = _Mouse(controls)
         cv2.setMouseCallback(TITLE, mouse)
         sized = False
         try:
-            while not (controls.has_quit or (stop is not None and stop.is_set())):
+            while not (controls.has_quit or stop.is_set()):
                 controls.analysis = live.take(WAIT_S) or controls.analysis
                 picture = controls.picture()
                 if picture is not None:
@@ -114,15 +115,13 @@ def record(
     Raises:
         SourceError: the source failed or the disk is nearly full; what was recorded is completed first.
     """
+    stop = stop or threading.Event()
     began, screen = time.monotonic(), Screen()
     recording: Recording | None = None
     since = 0.0
-    rate = live.source.frames_per_s or USUAL_FRAMES_PER_S
-    if live.source.is_live:
-        rate = min(rate, MOST_FRAMES_PER_S)
     by_clock = live.source.is_live
     try:
-        while not (live.is_over and live.error is None) and not (stop is not None and stop.is_set()):
+        while not (live.is_over and live.error is None) and not stop.is_set():
             if seconds is not None and time.monotonic() - began >= seconds:
                 break
             analysis = live.take(0.2)
@@ -134,13 +133,7 @@ def record(
             picture = screen.draw(analysis.frame.image, analysis, view, status=status, at_once=not by_clock)
             if recording is None:
                 since = time.monotonic()
-                recording = Recording(
-                    out / time.strftime("recording-%Y%m%d-%H%M%S"),
-                    (picture.shape[1], picture.shape[0]),
-                    frames_per_s=rate,
-                    class_names=live.model.card.class_names,
-                    um_per_px=view.um_per_px,
-                )
+                recording = new_recording(live, view, picture, out=out, by_clock=by_clock)
             recording.add(picture, analysis, at_s=time.monotonic() - since if by_clock else None)
             if on_progress is not None:
                 on_progress(recording.frames)
