@@ -22,7 +22,7 @@ from tiny import write_data
 
 PIPELINE = [
     "synthesize", "audit", "prepare", "train", "adopt", "cam", "pretrain", "distil", "evaluate", "export", "report",
-    "run", "camera", "web", "benchmark", "info", "doctor", "demo",
+    "run", "scan", "camera", "web", "benchmark", "info", "doctor", "demo",
 ]  # fmt: skip
 CLASSES = ["micritic_limestone", "oolite", "vug"]
 SMALL = ["--image-px", "64", "--crop-px", "64", "--epochs", "2", "--batch-size", "8", "--workers", "0"]
@@ -313,6 +313,18 @@ def test_help_lists_the_commands_in_the_order_of_the_pipeline():
 def test_the_version_is_told():
     done = geocamnet_in_a_process("--version")
     assert (done.returncode, done.stdout.strip()) == (0, geocamnet.__version__)
+
+
+def test_a_scan_is_mapped(tmp_path, student_file, paint, capsys):
+    pytest.importorskip("tifffile", reason="scans need tifffile: pip install 'geocamnet[big]'")
+    write_image(tmp_path / "section.tif", paint((100, 180), "oolite", "vug"))
+    words = ["scan", tmp_path / "section.tif", tmp_path / "out", "--model", student_file]
+    done = geocamnet_in_a_process(*words, "--um-per-px", "2")
+    assert done.returncode == 0, done.stderr
+    assert "180 x 100 px, 2 um a pixel" in done.stderr
+    assert "classes.geojson" in done.stderr
+    assert (tmp_path / "out" / "overview.jpg").is_file()
+    assert "um_per_px" in error_of(capsys, *words)
 
 
 @pytest.mark.parametrize("command", PIPELINE)

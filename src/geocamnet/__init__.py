@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from geocamnet.images import read_image, write_image
     from geocamnet.runtime.folder.predict import predict_folder
     from geocamnet.runtime.heatmap import enhance
-    from geocamnet.runtime.huge import predict_huge
+    from geocamnet.runtime.huge.predict import predict_huge
     from geocamnet.runtime.live.camera import watch
     from geocamnet.runtime.model import Model, load
     from geocamnet.runtime.pairs import combine
@@ -37,7 +37,7 @@ _HOMES = {
     "load": "geocamnet.runtime.model",
     "overlay": "geocamnet.runtime.render",
     "predict_folder": "geocamnet.runtime.folder.predict",
-    "predict_huge": "geocamnet.runtime.huge",
+    "predict_huge": "geocamnet.runtime.huge.predict",
     "read_image": "geocamnet.images",
     "texture_maps": "geocamnet.runtime.texture",
     "watch": "geocamnet.runtime.live.camera",

@@ -17,7 +17,7 @@ from geocamnet.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 
-# A decompression bomb is refused; a 20,000 x 20,000 mosaic is not one, but belongs to `predict_huge`.
+# A decompression bomb is refused; a 20,000 x 20,000 mosaic is not one, but belongs to `huge`.
 MAX_PIXELS = 500_000_000
 Image.MAX_IMAGE_PIXELS = None  # checked below, with our own words, before anything is decoded
 BOMB_PIXELS = 50_000_000  # a gigabyte while it is converted; what unfolds to less does no harm
@@ -90,7 +90,7 @@ def read_image_stream(stream: BinaryIO, name: str) -> RgbImage:
                 if pixels > MAX_PIXELS:
                     raise DataError(
                         f"{name}: {image.width} x {image.height} pixels is more than read_image takes "
-                        f"({MAX_PIXELS:,}). Use predict_huge, or cut it into pieces."
+                        f"({MAX_PIXELS:,}). As a TIFF or a whole slide it can be mapped by: geocamnet scan"
                     )
                 if pixels > max(BOMB_PIXELS, BOMB_RATIO * size_bytes):
                     raise DataError(

@@ -64,24 +64,27 @@ def blend_window(h: int, w: int, overlap: int) -> FloatArray:
 
 
 class Blender:
-    """Adds up the maps of tiles, weighted, and returns their blend.
+    """Adds up the maps of tiles, weighted, and returns their blend, a band of finished rows at a time if wanted.
 
     The blend is ``sum_t w_t(y, x) M_t(y, x) / sum_t w_t(y, x)``: the normalised weights are a partition of
-    unity, so what all tiles agree on stays as it is.
+    unity, so what all tiles agree on stays as it is. Only rows between the last one taken and the lowest tile are kept.
 
     Args:
         channels: C of the maps.
         shape_hw: of the whole, in cells of the maps.
         overlap: cells that neighbouring tiles share.
+        top: rows above it are not wanted: of tiles that reach there, that part is left out.
     """
 
-    def __init__(self, channels: int, shape_hw: tuple[int, int], *, overlap: int) -> None:
-        self._sum = np.zeros((channels, *shape_hw), np.float32)
-        self._weight = np.zeros(shape_hw, np.float32)
+    def __init__(self, channels: int, shape_hw: tuple[int, int], *, overlap: int, top: int = 0) -> None:
+        self._shape = (channels, *shape_hw)
+        self._top = top  # the first row not taken yet
+        self._sum = np.zeros((channels, 0, shape_hw[1]), np.float32)
+        self._weight = np.zeros((0, shape_hw[1]), np.float32)
         self._overlap = overlap
 
     def add(self, tile: Tile, maps: FloatArray) -> None:
-        """Add the maps of one tile.
+        """Add the maps of one tile; what lies in rows already taken is left out.
 
         Args:
             tile: where, in cells.
@@ -90,25 +93,44 @@ class Blender:
         Raises:
             DataError: maps of another shape, or a tile that reaches out of the whole.
         """
-        channels, height, width = self._sum.shape
+        channels, height, width = self._shape
         if maps.shape != (channels, tile.h, tile.w):
             raise DataError(f"Maps of {tile} must be {(channels, tile.h, tile.w)}; received {maps.shape}.")
         if tile.y < 0 or tile.x < 0 or tile.y + tile.h > height or tile.x + tile.w > width:
             raise DataError(f"{tile} reaches out of the whole of {height} x {width} cells.")
+        if tile.y + tile.h <= self._top:
+            return
+        self._grow(tile.y + tile.h)
         window = blend_window(tile.h, tile.w, self._overlap)
-        here = np.s_[tile.y : tile.y + tile.h, tile.x : tile.x + tile.w]
-        self._sum[:, *here] += maps * window
-        self._weight[here] += window
+        taken = max(0, self._top - tile.y)  # rows of the tile
+        here = np.s_[max(tile.y, self._top) - self._top : tile.y + tile.h - self._top, tile.x : tile.x + tile.w]
+        self._sum[:, *here] += (maps * window)[:, taken:]
+        self._weight[here] += window[taken:]
 
-    def blend(self) -> FloatArray:
-        """Return the blended maps, float32 (C, H, W).
+    def blend(self, until_y: int | None = None) -> FloatArray:
+        """Return the blended maps of the rows not taken yet, float32 (C, rows, W), and forget them.
+
+        Args:
+            until_y: the first row that more tiles may reach; None takes all.
 
         Raises:
-            DataError: a part of the whole was covered by no tile.
+            DataError: a part of them was covered by no tile.
         """
-        if (bare := int(np.count_nonzero(self._weight == 0))) > 0:
-            raise DataError(f"{bare} of {self._weight.size} cells were covered by no tile.")
-        return self._sum / self._weight
+        until = self._shape[1] if until_y is None else until_y
+        self._grow(until)
+        count = max(0, until - self._top)
+        weight = self._weight[:count]
+        if (bare := int(np.count_nonzero(weight == 0))) > 0:
+            raise DataError(f"{bare} of {weight.size} cells were covered by no tile.")
+        blended = self._sum[:, :count] / weight
+        self._sum, self._weight, self._top = self._sum[:, count:].copy(), self._weight[count:].copy(), self._top + count
+        return blended
+
+    def _grow(self, until_y: int) -> None:
+        more = until_y - self._top - len(self._weight)
+        if more > 0:
+            self._sum = np.pad(self._sum, ((0, 0), (0, more), (0, 0)))
+            self._weight = np.pad(self._weight, ((0, more), (0, 0)))
 
 
 def _starts(side: int, tile: int, overlap: int) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 from geocamnet.errors import DataError
 from geocamnet.images import write_image
 from geocamnet.runtime.heatmap import resize_heatmap, scale_maps
-from geocamnet.runtime.huge import predict_huge
+from geocamnet.runtime.huge.predict import predict_huge
 from geocamnet.runtime.model import load
 from geocamnet.runtime.pairs import combine, find_fields, predict_field
 

@@ -498,6 +498,15 @@ def test_raw_copied_anew_is_the_same_raw(raw, tmp_path):
     assert prepare(raw, tmp_path / "data", RECIPE).already_prepared
 
 
+def test_a_choice_that_an_earlier_version_did_not_have_was_made_as_its_default(raw, tmp_path):
+    data = tmp_path / "data"
+    prepare(raw, data, RECIPE)
+    summary = json.loads((data / "prepare.json").read_text(encoding="utf-8"))
+    del summary["recipe"]["audit"]
+    (data / "prepare.json").write_text(json.dumps(summary), encoding="utf-8")
+    assert prepare(raw, data, RECIPE).already_prepared
+
+
 def test_another_recipe_or_other_photographs_are_an_error_and_overwrite_makes_it_anew(raw, tmp_path):
     data = tmp_path / "data"
     prepare(raw, data, RECIPE)

@@ -93,6 +93,63 @@ def run(
 
 
 @app.command(sort_key=13)
+def scan(
+    source: Path,
+    out: Path,
+    *,
+    model: Path | None = None,
+    um_per_px: float | None = None,
+    tile_px: int | None = None,
+    overlap_px: int | None = None,
+    all_attitudes: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Name and map one photograph too large for memory: a scanned thin section, a stitched mosaic, a whole slide.
+
+    Writes areas, heatmaps as a pyramidal OME-TIFF, regions that QuPath opens, an overview; goes on where it stopped.
+
+    Args:
+        source: TIFF, BigTIFF, OME-TIFF, SVS, NDPI and other whole slides; JPEG and PNG as far as memory holds them.
+        out: folder for the results, new or of the same scan.
+        model: model file; the bundled one where none is named.
+        um_per_px: micrometres a pixel; what the file's own metadata state where none is named.
+        tile_px: side of a tile, which should show as much rock as a training photograph did; the model's own size where
+            none is named.
+        overlap_px: shared by neighbouring tiles; a quarter of the tile where none is named.
+        all_attitudes: look at every tile in its eight attitudes and average the evidence: eight times the work.
+        overwrite: begin anew.
+    """
+    from geocamnet.runtime.huge.scan_map import map_scan
+    from geocamnet.runtime.model import load
+
+    opened = load(model, all_attitudes=all_attitudes, fastest=True)
+    if model is not None:
+        log.info("model: %s (%s)", opened.card.name, opened.path)
+    with progress("mapping") as on_progress:
+        found = map_scan(
+            source,
+            out,
+            opened,
+            um_per_px=um_per_px,
+            tile_px=tile_px,
+            overlap_px=overlap_px,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    height, width = found.shape_hw
+    scale = "scale unknown" if found.um_per_px is None else f"{found.um_per_px:g} um a pixel"
+    log.info("%s: %d x %d px, %s: %s", source, width, height, scale, found.verdict)
+    for name, percent in sorted(found.percent.items(), key=lambda one: -one[1]):
+        if percent > 0:
+            log.info("%6.2f %%  %s", percent, name)
+    if found.tiles_refused:
+        log.warning(
+            "%d of %d tiles are unlike the training photographs or show no evidence", found.tiles_refused, found.tiles
+        )
+    log.info("%s: areas.csv, heatmaps.ome.tif, classes.geojson (%d regions), overview.jpg", out, found.regions)
+
+
+@app.command(sort_key=14)
 def camera(
     source: str = "0",
     *,
@@ -197,7 +254,7 @@ def _told_to_stop() -> Iterator[threading.Event]:
             signal.signal(one, handler)
 
 
-@app.command(sort_key=13)
+@app.command(sort_key=15)
 def web(
     *,
     model: Path | None = None,

@@ -194,7 +194,9 @@ def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Seq
     file = data / SUMMARY
     try:
         summary = json.loads(file.read_text("utf-8"))
-        before, now = summary["recipe"], json.loads(json.dumps(_recipe_kept(recipe)))
+        now = json.loads(json.dumps(_recipe_kept(recipe)))
+        # A choice that an earlier version did not have was made as its default makes it.
+        before = json.loads(json.dumps(_recipe_kept(PrepareRecipe()))) | summary["recipe"]
         changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
         if changed:
             told = ", ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in changed)

@@ -11,7 +11,7 @@ from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import write_image
 from geocamnet.runtime.familiar import distance_of, statistics
-from geocamnet.runtime.huge import predict_huge
+from geocamnet.runtime.huge.predict import predict_huge
 from geocamnet.runtime.model import load
 
 

@@ -1,0 +1,1 @@
+"""Huge: photographs larger than the network's view, and larger than memory."""
