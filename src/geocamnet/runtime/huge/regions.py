@@ -169,8 +169,9 @@ def _signed_area(ring: Ring) -> int:
 
 def _shoelace(ring: NDArray[Any]) -> float:
     """Return the area inside a ring, above 0 where it runs clockwise with y pointing down."""
-    x, y = ring[:, 0].astype(np.float64), ring[:, 1].astype(np.float64)
-    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+    x, y = np.asarray(ring, np.float64).T
+    inner = x[:-1] @ y[1:] - x[1:] @ y[:-1]
+    return float(inner + x[-1] * y[0] - x[0] * y[-1]) / 2
 
 
 def _scaled(ring: Ring, step_px: float, shape_hw: tuple[int, int]) -> list[list[float]]:
