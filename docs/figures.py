@@ -150,7 +150,7 @@ def _cross_validated(result: Mapping[str, Any], every: bool) -> list[str]:
     folds, seeds = len(result["folds"]), len(result["seeds"])
     known = "by thin section" if result["sections_known"] else "by photograph, for no thin-section ids are known"
     about = (
-        f"`make folds`: {result['data']}, {sum(result['n_test'])} photographs in {folds} folds, split {known}, "
+        f"`make folds`: {result['data']}, {result['n_test']} photographs in {folds} folds, split {known}, "
         f"{seeds} {'runs' if seeds > 1 else 'run'} of each student a fold: mean (lowest to highest) over folds and "
         f"runs. {_networks(result)}"
     )
