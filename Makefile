@@ -38,8 +38,8 @@ base-test:       ## the runtime where only the base package is installed: no PyT
 	@! .venv-base/bin/python -c 'import torch' 2>/dev/null || { echo 'torch is installed here: this tests nothing'; exit 1; }
 	@.venv-base/bin/geocamnet doctor
 	@.venv-base/bin/python -m pytest tests/test_import.py tests/test_card.py tests/test_tiles.py tests/test_doctor.py \
-		tests/test_lights.py tests/runtime/test_model.py tests/runtime/test_pairs.py tests/runtime/test_huge.py \
-		tests/runtime/folder tests/runtime/live
+		tests/test_lights.py tests/runtime/test_model.py tests/runtime/test_pairs.py \
+		tests/runtime/folder tests/runtime/huge tests/runtime/live
 
 lint: $(STAMP)   ## ruff, mypy, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
