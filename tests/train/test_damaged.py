@@ -16,9 +16,10 @@ from PIL import Image
 
 from geocamnet.errors import DataError
 from geocamnet.images import read_image_stream
+from geocamnet.train.audit.audit import audit
 from geocamnet.train.index import read_index
 from geocamnet.train.prepare import prepare
-from geocamnet.train.recipes import PrepareRecipe
+from geocamnet.train.recipes import AuditRecipe, PrepareRecipe
 
 COUNT = int(os.environ.get("GEOCAMNET_DAMAGED", "240"))
 RECIPE = PrepareRecipe(long_side_px=16, workers=1)
@@ -118,6 +119,10 @@ def test_every_damaged_photograph_is_stored_or_listed_with_a_reason(tmp_path):
     assert all(len(reason) > 10 for reason in listed.values())
     assert COUNT / 4 < len(listed) < COUNT  # most damage is noticed, and some does none
     assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "raw"]
+    audited = audit(tmp_path / "raw", tmp_path / "audit", AuditRecipe(workers=1))
+    unread = dict(audited.unread)
+    assert audited.photographs + len(unread) == COUNT
+    assert set(unread) <= set(listed)  # prepare refuses what is too small, too
 
 
 @pytest.mark.parametrize("number", range(6))
@@ -148,6 +153,26 @@ def test_a_damaged_archive_is_refused_or_accounted_for(tmp_path, number):
     assert lost <= 1 + COUNT // 600, "photographs vanish without a word"  # a name may become that of a hidden file
     assert len(errors) < COUNT // 6
     assert [told for told in errors if len(told.splitlines()) > 1 or "Traceback" in told] == []
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_damaged_archive_is_audited_or_refused(tmp_path, number):
+    suffix, whole = list(archives())[number]
+    archive = tmp_path / f"photos{suffix}"
+    audited, errors = 0, []
+    for seed in range(COUNT // 24):
+        archive.write_bytes(damaged(whole, 20_000 * number + seed))
+        try:
+            report = audit(archive, tmp_path / "audit", AuditRecipe(workers=1))
+        except DataError as error:
+            errors.append(str(error))
+            continue
+        audited += 1
+        assert report.photographs <= 4
+        assert all(reason for _, reason in report.unread)
+    assert audited
+    assert [told for told in errors if len(told.splitlines()) > 1 or "Traceback" in told] == []
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["audit", archive.name]
 
 
 def test_reading_pixels_fails_in_one_way_only():

@@ -106,6 +106,48 @@ def test_some_of_deepcarbonates_folders_get_their_names_where_the_files_agree(tm
     assert set(labels(find(tmp_path)).values()) == set(names)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{number} {name}",
+        "class{number}\t{name}",
+        "{name}: {number}",
+        "{number}, {name}",
+        "Class {number} = {name}",
+        "{number}. {name}",
+    ],
+)
+def test_a_classmap_names_the_numbered_folders(tmp_path, line):
+    names = ("oolite", "my own rock", "Vug")
+    folder_of(tmp_path, *(f"train/class{number}/{number}.jpg" for number in (1, 2, 3)))
+    lines = [line.format(number=number, name=name) for number, name in enumerate(names, 1)]
+    (tmp_path / "classmap.txt").write_text("# classes\n\n" + "\r\n".join(lines), "utf-8-sig")
+    source = find(tmp_path)
+    assert list(labels(source).values()) == ["oolite", "my_own_rock", "vug"]
+    assert not any("left alone" in note for note in source.notes)
+    assert source.faults == find(tmp_path / "train").faults
+
+
+def test_a_classmap_counted_from_0_is_shifted_and_one_that_misses_a_folder_is_not_used(tmp_path):
+    folder_of(tmp_path, *(f"class{number}/{number}.jpg" for number in (1, 2, 3)))
+    (tmp_path / "classmap.txt").write_text("0 oolite\n1 foam\n2 vug\n", "utf-8")
+    assert list(labels(find(tmp_path)).values()) == ["oolite", "foam", "vug"]
+    (tmp_path / "classmap.txt").write_text("1 oolite\n2 foam\n", "utf-8")
+    assert list(labels(find(tmp_path)).values()) == ["class1", "class2", "class3"]
+    (tmp_path / "classmap.txt").write_text("1 oolite\n1 foam\nno number\n", "utf-8")
+    assert list(labels(find(tmp_path)).values()) == ["class1", "class2", "class3"]
+
+
+def test_a_classmap_that_contradicts_the_published_numbers_is_believed_and_said(tmp_path):
+    root = deepcarbonate(tmp_path, README, ("PPL",))
+    turned = {rock.id: CLASSES[rock.id % 22].name for rock in CLASSES}
+    (root / "DeepCarbonate/classmap.txt").write_text("\n".join(f"{k} {name}" for k, name in turned.items()), "utf-8")
+    source = find(root)
+    assert labels(source)["DeepCarbonate/PPL/train/class1/Arenaceous.0.jpg"] == CLASSES[1].name
+    assert any("names 22 folder(s) otherwise than the published numbers" in fault for fault in source.faults)
+    assert any("lie in the folder of another" in fault for fault in source.faults)
+
+
 def test_numbered_folders_of_another_numbering_are_not_renamed_by_it(tmp_path):
     folder_of(
         tmp_path, *(f"class{number}/{'Oolite' if number == 1 else 'Vug'}.{n}.jpg" for number in (1, 2) for n in "12")

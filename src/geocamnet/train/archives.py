@@ -15,12 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from geocamnet.errors import DataError
+from geocamnet.images import written_aside
 
 MAX_MEMBER_BYTES = 2 * 1024**3  # a member is read into memory, and no photograph that fits there is larger
 BOMB_RATIO = 250  # bytes for a byte: more than photographs ever shrink, less than what deflate can be made to do
 BOMB_BYTES = 64 * 1024**2  # below that, what unfolds does no harm
 _HEADER_BYTES = 16 * 1024**2  # a TAR header that claims more is made to fill the memory
 _STEP_BYTES = 16 * 1024**2
+_UNFOLD_BYTES = 64 * 1024  # a read that meets damage gives nothing at all
 
 _COMPRESSED: dict[str, Any] = {"tar.gz": gzip.open, "tar.bz2": bz2.open, "tar.xz": lzma.open}
 _MAGIC = {b"\x1f\x8b": "tar.gz", b"BZh": "tar.bz2", b"\xfd7zXZ\x00": "tar.xz"}
@@ -151,6 +153,31 @@ class Reader:
             if one:
                 one.close()
         self._zip, self._streams = None, {}
+
+
+def unfold(file: Path, kind: str, plain: Path, *, size_bytes: int) -> None:
+    """Write a compressed TAR as a plain one, whose members can be read in any order at the same positions.
+
+    Damage ends it: what lies behind is missing, and its members are cut short.
+
+    Args:
+        file, kind: the archive, by `archive_kind` one of ``tar.gz``, ``tar.bz2``, ``tar.xz``.
+        plain: the file to write.
+        size_bytes: how much of it; what comes after the last member can't matter.
+
+    Raises:
+        DataError: the disk is full or can't be written.
+    """
+    with written_aside(plain) as aside, _COMPRESSED[kind](file, "rb") as packed, aside.open("wb") as stream:
+        while size_bytes:
+            try:
+                part = packed.read(min(_UNFOLD_BYTES, size_bytes))
+            except _DAMAGED:
+                return
+            if not part:
+                return
+            stream.write(part)
+            size_bytes -= len(part)
 
 
 def _list_zip(file: Path) -> Listing:

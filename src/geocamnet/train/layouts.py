@@ -1,13 +1,15 @@
 """Layouts without a table: a folder a class, and the class in front of the number in the file name."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from geocamnet.errors import DataError
 from geocamnet.lights import light_of, light_of_folder, light_of_path
 from geocamnet.taxonomy import CLASSES, canonical_name, find_class
+from geocamnet.train.classmap import CLASSMAP, names_by_classmap
 from geocamnet.train.filenames import is_stained, prefix_of, split_of
 from geocamnet.train.masks import in_mask_folder
 from geocamnet.train.readings import KNOWN_CLASSES, RawPhotograph, Reading, checked_label, spelling_notes
@@ -16,15 +18,19 @@ UNLABELLED_FOLDERS = ("unlabelled", "unlabeled", "未标注")
 _NUMBERED = {f"class{rock.id}" for rock in CLASSES}  # the folders of DeepCarbonate
 
 
-def read_by_folder(found: Sequence[str], layout: str) -> Reading | None:
+def read_by_folder(
+    found: Sequence[str], layout: str, classmap: Mapping[int, str] = MappingProxyType({})
+) -> Reading | None:
     """Read a folder a class, with folders for splits and lights above or below it.
 
-    Folders called ``class1`` to ``class22`` get the names of the taxonomy where all 22 are there, or where the file
-    names in most of them agree. Photographs whose file name names another class than their folder are a fault.
+    Folders called ``class1`` to ``class22`` get the names of a ``classmap.txt`` that names each of them; else those of
+    the taxonomy where all 22 are there, or where the file names in most of them agree. Photographs whose file name
+    names another class than their folder are a fault.
 
     Args:
         found: paths of the photographs below RAW.
         layout: ``auto``, or ``folders`` to take the topmost folders for classes whatever they are called.
+        classmap: number → class name, see `classmap.read_classmap`.
 
     Returns:
         None if no level of folders can be told to be the classes.
@@ -42,7 +48,11 @@ def read_by_folder(found: Sequence[str], layout: str) -> Reading | None:
     names = {folders[level] for _, folders in read if len(folders) > level}
     label_of = {name: canonical_name(name) for name in names}
     reading = Reading("folders", [])
-    if set(label_of.values()) <= _NUMBERED:
+    if mapped := names_by_classmap(names, classmap):
+        label_of = mapped
+        reading.notes.append(f"The {len(mapped)} numbered folder(s) have the names of {CLASSMAP}.")
+        reading.faults += _against_the_numbers(mapped)
+    elif set(label_of.values()) <= _NUMBERED:
         label_of = _names_of_numbers(label_of, [(folders[level], one.path) for one, folders in read if folders[level:]])
     for photograph, folders in read:
         if len(folders) <= level:
@@ -154,6 +164,22 @@ def _names_of_numbers(label_of: dict[str, str], places: Sequence[tuple[str, str]
             prefixes[name][prefix] += 1
     agree = sum(counts.most_common(1)[0][0] == by_number[name] for name, counts in prefixes.items())
     return by_number if agree and 2 * agree >= len(label_of) else label_of
+
+
+def _against_the_numbers(mapped: Mapping[str, str]) -> list[str]:
+    # The published numbers of the 22 classes, where the names are those classes but not under those numbers.
+    if not set(mapped.values()) <= KNOWN_CLASSES:
+        return []
+    published = {folder: find_class(name).name for folder in mapped if (name := canonical_name(folder)) in _NUMBERED}
+    against = [
+        f"{folder} is {mapped[folder]}, not {name}" for folder, name in published.items() if mapped[folder] != name
+    ]
+    if not against:
+        return []
+    return [
+        f"{CLASSMAP} names {len(against)} folder(s) otherwise than the published numbers of the 22 classes: "
+        f"{'; '.join(sorted(against)[:3])}. {CLASSMAP} is believed."
+    ]
 
 
 def _contradictions(photographs: Sequence[RawPhotograph]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from geocamnet.errors import DataError
-from geocamnet.images import IMAGE_SUFFIXES
+from geocamnet.images import IMAGE_SUFFIXES, RgbImage, read_image_stream
 from geocamnet.train.archives import Member, Reader, archive_kind, list_archive
 
 ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".txz", ".7z", ".rar"})
@@ -141,6 +141,19 @@ def open_raw(raw: Path, file: RawFile, *, role: str = "photographs") -> BinaryIO
     if str(raw) not in _readers:
         _readers[str(raw)] = Reader(raw)
     return io.BytesIO(_readers[str(raw)].read(file.position, file.size_bytes, role=role))
+
+
+def read_original(raw: Path, file: RawFile) -> RgbImage:
+    """Return a photograph of RAW as RGB uint8 (H, W, 3), upright.
+
+    Raises:
+        DataError: it can't be read. The text begins with its path.
+    """
+    try:
+        with open_raw(raw, file) as stream:
+            return read_image_stream(stream, file.path)
+    except OSError as error:
+        raise DataError(f"{file.path}: can't be read ({error.strerror or error}).") from error
 
 
 def close_archives() -> None:

@@ -14,6 +14,7 @@ from geocamnet.errors import DataError, unknown_name
 from geocamnet.lights import light_of_path, view_of
 from geocamnet.sections import section_pattern, sections_by_regex
 from geocamnet.taxonomy import canonical_name
+from geocamnet.train.classmap import CLASSMAP, find_classmap, read_classmap
 from geocamnet.train.coco import find_coco, read_coco
 from geocamnet.train.filenames import prefix_of
 from geocamnet.train.layouts import read_by_folder, read_by_prefix
@@ -128,7 +129,9 @@ def _read(originals: Originals, layout: str, manifest: str) -> Reading:
         raise DataError(f"{originals.raw}: every picture lies in a folder of masks, and there is no photograph.")
     if layout in ("auto", "coco") and (outlines := find_coco(originals)):
         return read_coco(originals, outlines)
-    by_folder = read_by_folder(found, layout) if layout in ("auto", "folders") else None
+    classmap = find_classmap(originals.files)
+    numbers = read_classmap(originals.read(classmap)) if classmap else {}
+    by_folder = read_by_folder(found, layout, numbers) if layout in ("auto", "folders") else None
     if by_folder and (layout == "folders" or by_folder.only_known_classes):
         return by_folder
     by_prefix = read_by_prefix(found, layout) if layout in ("auto", "prefix") else None
@@ -223,7 +226,8 @@ def _left_alone(originals: Originals, manifest: str) -> list[str]:
     others = sorted(
         path
         for path in originals.files.keys() - set(originals.images) - {manifest}
-        if PurePosixPath(path).name != "masks.json" and PurePosixPath(path).suffix.lower() not in ARCHIVE_SUFFIXES
+        if PurePosixPath(path).name not in ("masks.json", CLASSMAP)
+        and PurePosixPath(path).suffix.lower() not in ARCHIVE_SUFFIXES
     )
     if not others:
         return []

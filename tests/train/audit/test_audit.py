@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,6 +129,20 @@ def test_each_planted_shortcut_is_named_and_no_other(tmp_path, name):
     assert next(iter(found[f"shortcut-{name}"].figures["classes"])) == "vug"
 
 
+def test_what_only_several_properties_together_tell_is_named(tmp_path):
+    raw = fill(tmp_path / "raw")
+    for number, file in enumerate(sorted((raw / "vug").iterdir())):
+        image = rock(int(file.stem[1:]), (104, 78)) if number % 2 else rock(int(file.stem[1:]))
+        if number % 2 == 0:
+            image[:3], image[-3:], image[:, :3], image[:, -3:] = 0, 0, 0, 0
+        write_image(file, image)
+    found = {one.kind: one for one in audit(raw, tmp_path / "audit", RECIPE).findings}
+    together = found["shortcut-together"].figures
+    assert next(iter(together["classes"])) == "vug"
+    singles = [found[kind] for kind in ("shortcut-size", "shortcut-border") if kind in found]
+    assert all(one.figures["balanced_accuracy"] < together["balanced_accuracy"] - 0.01 for one in singles)
+
+
 def test_augmented_copies_in_two_of_three_classes_are_an_error_that_names_them(tmp_path):
     raw = fill(tmp_path / "raw", each=10)
     for name, start in (("foam", 0), ("vug", 1000)):
@@ -233,12 +249,59 @@ def test_a_stopped_audit_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     looked = []
     monkeypatch.setattr(
         "geocamnet.train.audit.looking.look_at_all",
-        lambda jobs: looked.extend(job.path for job in jobs) or verb_look(jobs),
+        lambda jobs: looked.extend(job.file.path for job in jobs) or verb_look(jobs),
     )
     audit(raw, tmp_path / "audit", RECIPE)
     assert len(looked) == 10
     for name in (verb.PAGE, verb.TABLE, verb.SUMMARY):
         assert (tmp_path / "audit" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def packed(raw, file):
+    """Pack a folder as its suffix says, as anyone would."""
+    kind = {".zip": "zip", ".tar": "tar", ".gz": "gztar", ".xz": "xztar"}[file.suffix]
+    return Path(shutil.make_archive(str(file).removesuffix("".join(file.suffixes)), kind, raw))
+
+
+@pytest.fixture(scope="module")
+def with_faults(tmp_path_factory):
+    """A folder with copies, a crop, a damaged file, one of another kind, and its audit."""
+    folder = tmp_path_factory.mktemp("packed")
+    raw = fill(folder / "raw", each=8, size_wh=(240, 200))
+    shutil.copy(raw / "foam/p0.png", raw / "vug/same.png")
+    write_image(raw / "foam/crop.png", rock(1, (240, 200))[20:170, 30:210])
+    (raw / "vug/cut.png").write_bytes((raw / "vug/p1000.png").read_bytes()[:900])
+    (raw / "notes.txt").write_text("of the field", "utf-8")
+    audit(raw, folder / "audit", RECIPE)
+    return raw, folder / "audit"
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tar.xz"])
+def test_an_archive_is_audited_as_the_folder_it_holds(suffix, with_faults, tmp_path):
+    raw, audited = with_faults
+    out = tmp_path / "audit"
+    report = audit(packed(raw, tmp_path / f"photos{suffix}"), out, replace(RECIPE, workers=2))
+    assert {"conflicting-labels", "near-copies", "unreadable", "no-photographs"} <= kinds(report)
+    for name in (verb.PAGE, verb.TABLE, verb.SUMMARY):
+        assert (out / name).read_bytes() == (audited / name).read_bytes()
+    assert not list(out.glob("*.tar*")), "what was unfolded is taken away"
+
+
+def test_what_a_packed_audit_says_is_carried_out_on_the_archive(with_faults, tmp_path):
+    raw, _ = with_faults
+    archive = packed(raw, tmp_path / "photos.tar.gz")
+    audit(archive, tmp_path / "audit", RECIPE)
+    report = prepare(archive, tmp_path / "data", replace(KEEP, audit=str(tmp_path / "audit")))
+    assert "dropped, as the audit says" in dict(report.skipped).values()
+
+
+def test_a_compressed_tar_that_is_cut_short_loses_no_more_than_what_is_missing(with_faults, tmp_path):
+    raw, _ = with_faults
+    archive = packed(raw, tmp_path / "photos.tar.gz")
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    report = audit(archive, tmp_path / "audit", RECIPE)
+    assert 0 < report.photographs < 26
+    assert any("cut short" in reason or "damaged" in reason for _, reason in report.unread)
 
 
 def verb_look(jobs):

@@ -1,32 +1,33 @@
-"""The audit of a folder of photographs: looked at, compared, judged, told on one page and in one table."""
+"""The audit of a collection of photographs: looked at, compared, judged, told on one page and in one table."""
 
 import json
 import logging
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geocamnet import __version__
 from geocamnet.errors import DataError
-from geocamnet.images import IMAGE_SUFFIXES, list_images, written_aside
+from geocamnet.images import written_aside
 from geocamnet.sections import section_pattern
+from geocamnet.train.archives import unfold
 from geocamnet.train.audit.duplicates import Copies, find_copies
 from geocamnet.train.audit.evidence import Evidence, Finding
 from geocamnet.train.audit.findings import find
 from geocamnet.train.audit.label_noise import find_label_noise
 from geocamnet.train.audit.look import Look
-from geocamnet.train.audit.looking import LOOKS, look_at_folder
+from geocamnet.train.audit.looking import LOOKS, look_at_photographs
 from geocamnet.train.audit.page import PAGE, write_page
 from geocamnet.train.audit.shortcuts import find_shortcuts
 from geocamnet.train.audit.table import TABLE, write_table
-from geocamnet.train.originals import open_originals
+from geocamnet.train.originals import Originals, close_archives, open_originals
 from geocamnet.train.recipes import AuditRecipe, PrepareRecipe
 from geocamnet.train.sources import RawPhotograph, Source, find_photographs
 
 SUMMARY = "audit.json"
-_TABLES = {"manifest.csv", "manifest.xlsx", "masks.json"}
+_TABLES = {"manifest.csv", "manifest.xlsx", "masks.json", "classmap.txt"}
 _log = logging.getLogger(__name__)
 
 
@@ -61,25 +62,33 @@ def audit(
     marks and files that can't be read are found all the same.
 
     Args:
-        raw: the folder of photographs; it is only read.
+        raw: folder, ZIP or TAR of photographs; it is only read.
         out: the folder to write audit.html, audit.csv and audit.json into.
         recipe: how labels and sections are told, see `AuditRecipe`.
         on_progress: called with (done, total, what is being done).
 
     Raises:
-        DataError: no folder or no photograph, a manifest or section pattern that can't be read, AUDIT inside RAW or
+        DataError: nothing there or no photograph, a manifest or section pattern that can't be read, AUDIT inside RAW or
             holding something else, a disk that is full.
     """
     raw, out = Path(raw), Path(out)
     _check_places(raw, out, recipe)
     told = on_progress or (lambda done, total, what: None)
-    source = _source(raw, recipe)
+    try:
+        source = _source(raw, recipe)
+        with _in_any_order(source.originals, out, told) as originals:
+            return _audited(replace(source, originals=originals), out, recipe, told)
+    finally:
+        close_archives()
+
+
+def _audited(source: Source, out: Path, recipe: AuditRecipe, told: Callable[[int, int, str], None]) -> AuditReport:
+    originals = source.originals
     photographs = {one.path: one for one in source.photographs}
-    beside = _images_beside(raw, source)
-    looks = look_at_folder(
-        raw,
+    looks = look_at_photographs(
+        originals,
         out,
-        [*photographs, *beside],
+        [*photographs, *_images_beside(source)],
         workers=recipe.workers,
         on_progress=lambda done, total: told(done, total, "looking"),
     )
@@ -92,7 +101,7 @@ def audit(
     )
     ones, kept = [one for one, _ in everything], [look for _, look in everything]
     copies = find_copies(
-        raw,
+        originals,
         kept,
         fields=[one.field or one.path for one in ones],
         workers=recipe.workers,
@@ -100,9 +109,9 @@ def audit(
         on_progress=lambda done, total: told(done, total, "comparing"),
     )
     told(0, 1, "judging")
-    seen = _judged(source, ones, kept, copies, unread, _others(raw), recipe.seed)
+    seen = _judged(source, ones, kept, copies, unread, _others(originals), recipe.seed)
     findings = find(seen)
-    write_page(raw, out, seen, findings)
+    write_page(originals, out, seen, findings)
     write_table(out, [line for one in findings for line in one.lines])
     _write_summary(out, seen, findings, recipe)
     told(1, 1, "judging")
@@ -110,10 +119,6 @@ def audit(
 
 
 def _check_places(raw: Path, out: Path, recipe: AuditRecipe) -> None:
-    if raw.is_file():
-        raise DataError(f"{raw}: an audit reads a folder. Unpack the archive and name the folder it makes.")
-    if not raw.is_dir():
-        raise DataError(f"{raw}: no such folder. Name the folder of your photographs.")
     if out.resolve().is_relative_to(raw.resolve()):
         raise DataError(f"{out}: lies inside {raw}, whose files would be taken for originals. Choose another folder.")
     ours = {LOOKS, PAGE, TABLE, SUMMARY}
@@ -128,55 +133,50 @@ def _source(raw: Path, recipe: AuditRecipe) -> Source:
     asked = PrepareRecipe(layout=recipe.layout, manifest=recipe.manifest, section_regex=recipe.section_regex)
     if recipe.section_regex:
         section_pattern(recipe.section_regex)
-    there = any((raw / name).is_file() for name in ("manifest.csv", "manifest.xlsx"))
     try:
         return find_photographs(raw, asked)
     except DataError as error:
-        if there or recipe.manifest or recipe.layout != "auto":
+        originals = open_originals(raw)
+        if recipe.manifest or recipe.layout != "auto" or {"manifest.csv", "manifest.xlsx"} & originals.files.keys():
             raise
-        paths = [file.relative_to(raw).as_posix() for file in list_images(raw)]
-        named = [path for path in paths if _is_unicode(path)]
-        skipped = [
-            (path.encode("utf-8", "replace").decode(), "its name is not valid Unicode: rename the file")
-            for path in paths
-            if not _is_unicode(path)
-        ]
         note = f"Nothing tells classes here, so photographs are audited without labels. ({error})"
         return Source(
             layout="none",
-            photographs=tuple(RawPhotograph(path, field=path) for path in named),
+            photographs=tuple(RawPhotograph(path, field=path) for path in originals.images),
             notes=(note,),
-            skipped=tuple(skipped),
+            skipped=originals.refused,
             faults=(),
             mask_classes=(),
-            originals=open_originals(raw),
+            originals=originals,
         )
 
 
-def _is_unicode(path: str) -> bool:
+@contextmanager
+def _in_any_order(originals: Originals, out: Path, told: Callable[[int, int, str], None]) -> Iterator[Originals]:
+    # Copies are laid on each other in no order, and a compressed TAR is only read forwards: it is unfolded meanwhile.
+    if originals.kind in ("folder", "zip", "tar"):
+        yield originals
+        return
+    told(0, 1, "unfolding")
+    plain = out / "unfolded.tar"
+    plain.parent.mkdir(parents=True, exist_ok=True)
+    ends = (file.position + file.size_bytes for file in originals.files.values())
     try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+        unfold(originals.raw, originals.kind, plain, size_bytes=max(ends))
+        yield replace(originals, raw=plain, kind="tar")
+    finally:
+        plain.unlink(missing_ok=True)
 
 
-def _images_beside(raw: Path, source: Source) -> list[str]:
+def _images_beside(source: Source) -> list[str]:
     # Photographs that no label reaches: they can still be copies of others. Masks are no photographs.
     known = {one.path for one in source.photographs} | {one.mask for one in source.photographs}
-    beside = [file.relative_to(raw).as_posix() for file in list_images(raw)]
-    return [path for path in beside if path not in known and not path.startswith("masks/") and _is_unicode(path)]
+    return [path for path in source.originals.images if path not in known and not path.startswith("masks/")]
 
 
-def _others(raw: Path) -> list[str]:
-    found = []
-    for folder, names, files in os.walk(raw):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        for name in files:
-            path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() not in IMAGE_SUFFIXES and name not in _TABLES:
-                found.append(path.relative_to(raw).as_posix().encode("utf-8", "replace").decode())
-    return sorted(found)
+def _others(originals: Originals) -> list[str]:
+    others = originals.files.keys() - set(originals.images)
+    return sorted(path for path in others if PurePosixPath(path).name not in _TABLES)
 
 
 def _judged(

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from geocamnet.train.audit.hashes import LEAST_CORRELATION, correlate, propose, 
 from geocamnet.train.audit.look import POINT_DIMS, THUMB_PX, Look
 from geocamnet.train.audit.parts import LEAST_CORRELATION as LEAST_OF_PARTS
 from geocamnet.train.audit.parts import PartJob, lay_on_each_other, propose_parts
+from geocamnet.train.originals import Originals
 from geocamnet.train.store import in_processes
 
 Kind = Literal["exact", "copy", "turned", "part"]
@@ -54,7 +54,7 @@ class Copies:
 
 
 def find_copies(
-    raw: Path,
+    originals: Originals,
     looks: Sequence[Look],
     *,
     fields: Sequence[str],
@@ -69,7 +69,7 @@ def find_copies(
     field in two lights show the same place and are no copies.
 
     Args:
-        raw: the folder.
+        originals: what RAW holds.
         looks: of photographs that can be read.
         fields: (N,) the view each shows.
         workers: processes; 0 means every core.
@@ -91,7 +91,7 @@ def find_copies(
     points = [_points(looks[place]) for place in ones]
     found = [(int(ones[i]), int(ones[j])) for i, j in propose_parts(points, seed=seed)]
     todo = [pair for pair in found if not tied.joined(*pair) and fields[pair[0]] != fields[pair[1]]]
-    near += _parts(raw, looks, todo, workers, on_progress)
+    near += _parts(originals, looks, todo, workers, on_progress)
     for pair in near:
         tied.join(pair.first, pair.second)
     for group in exact:
@@ -121,13 +121,14 @@ def _whole(thumbs: NDArray[np.uint8], places: NDArray[np.int64]) -> list[Pair]:
 
 
 def _parts(
-    raw: Path,
+    originals: Originals,
     looks: Sequence[Look],
     pairs: Sequence[tuple[int, int]],
     workers: int,
     on_progress: Callable[[int, int], None] | None,
 ) -> list[Pair]:
-    jobs = [PartJob(str(raw), looks[i].path, looks[j].path, (i, j)) for i, j in pairs]
+    files = originals.files
+    jobs = [PartJob(str(originals.raw), files[looks[i].path], files[looks[j].path], (i, j)) for i, j in pairs]
     parts = [tuple(jobs[start : start + _AT_A_TIME]) for start in range(0, len(jobs), _AT_A_TIME)]
     found, done = [], 0
     with closing(in_processes(lay_on_each_other, parts, workers=workers, pool_from=4)) as results:

@@ -88,7 +88,7 @@ def without_lighting(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     surfaces = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
     basis = np.linalg.qr(surfaces)[0].astype(np.float32)
-    flat = thumbs.reshape(len(thumbs), -1).astype(np.float32)
+    flat = thumbs.reshape(len(thumbs), side * side).astype(np.float32)
     flat -= (flat @ basis) @ basis.T
     return flat.reshape(thumbs.shape)
 

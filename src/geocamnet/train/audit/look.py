@@ -6,7 +6,7 @@ import warnings
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from geocamnet.errors import DataError
-from geocamnet.images import read_image
+from geocamnet.images import read_image_stream
 from geocamnet.train.audit.marks import find_marks, without_marks
 from geocamnet.train.baselines import forest_features
+from geocamnet.train.originals import RawFile, open_raw
 from geocamnet.train.store import MIN_SIDE_PX
 
 THUMB_PX = 32
@@ -29,12 +30,10 @@ _MANY_SAMPLES = 40_000  # pixels that brightness is measured on
 
 @dataclass(frozen=True)
 class LookJob:
-    """A photograph to look at: the folder, its path below it, the file's size and time, whether to measure texture."""
+    """A photograph to look at: RAW, the file in it, whether to measure texture."""
 
     raw: str
-    path: str
-    size_bytes: int
-    mtime_ns: int
+    file: RawFile
     texture: bool = True
 
 
@@ -109,22 +108,23 @@ def look_at_all(jobs: tuple[LookJob, ...]) -> list[Look]:
 
 def look_at(job: LookJob) -> Look:
     """Look at a photograph; one that can't be read is no error but a `Look` with its problem."""
-    file = Path(job.raw, job.path)
-    look = Look(job.path, job.size_bytes, job.mtime_ns)
+    path = job.file.path
+    look = Look(path, job.file.size_bytes, job.file.mtime_ns)
     try:
-        with file.open("rb") as stream:
-            look = replace(look, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
-        image = read_image(file)
-        wrapping = _wrapping(file)
+        with open_raw(Path(job.raw), job.file) as stream:
+            look = replace(look, sha256=hashlib.file_digest(stream, "sha256").hexdigest())  # type: ignore[arg-type]
+            image = read_image_stream(stream, path)
+            wrapping = _wrapping(stream)
     except DataError as error:
-        return replace(look, problem=str(error).removeprefix(f"{file}: "))
+        return replace(look, problem=str(error).removeprefix(f"{path}: "))
     except (OSError, ValueError, SyntaxError) as error:
         return replace(look, problem=f"can't be read ({error})")
     return _filled(replace(look, **wrapping), image, with_texture=job.texture)
 
 
-def _wrapping(file: Path) -> dict[str, Any]:
+def _wrapping(file: BinaryIO) -> dict[str, Any]:
     # What the file says beside its pixels; opening does not decode.
+    file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(file) as picture:

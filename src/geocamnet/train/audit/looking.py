@@ -1,4 +1,4 @@
-"""Every photograph of a folder looked at once, in parallel; what was seen is kept, so that a stopped audit goes on."""
+"""Every photograph of RAW looked at once, in parallel; what was seen is kept, so that a stopped audit goes on."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
 from geocamnet.train.audit.look import Look, LookJob, look_at_all
+from geocamnet.train.originals import Originals
 from geocamnet.train.store import in_processes
 
 LOOKS = "looks.jsonl"
@@ -19,8 +20,13 @@ _AT_A_TIME = 8
 _log = logging.getLogger(__name__)
 
 
-def look_at_folder(
-    raw: Path, out: Path, paths: Sequence[str], *, workers: int, on_progress: Callable[[int, int], None] | None = None
+def look_at_photographs(
+    originals: Originals,
+    out: Path,
+    paths: Sequence[str],
+    *,
+    workers: int,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Look]:
     """Return a look at every photograph, in the order of the paths.
 
@@ -28,9 +34,9 @@ def look_at_folder(
     not looked at again.
 
     Args:
-        raw: the folder of photographs; it is only read.
+        originals: what RAW holds.
         out: the folder of the audit.
-        paths: below ``raw``.
+        paths: of the photographs in it.
         workers: processes; 0 means every core.
         on_progress: called with (done, total).
 
@@ -40,24 +46,17 @@ def look_at_folder(
     # A hash draws which; the same photographs are drawn whatever else is done.
     drawn = sorted(paths, key=lambda path: hashlib.sha256(path.encode("utf-8", "surrogatepass")).digest())
     textured = frozenset(drawn[:MOST_TEXTURES])
-    jobs, unread = [], {}
-    for path in paths:
-        try:
-            state = (raw / path).stat()
-        except OSError as error:
-            unread[path] = Look(path, problem=f"can't be read ({error.strerror or error})")
-        else:
-            jobs.append(LookJob(str(raw), path, state.st_size, state.st_mtime_ns, path in textured))
+    jobs = [LookJob(str(originals.raw), originals.files[path], path in textured) for path in paths]
     kept = _kept(out / LOOKS)
     seen: dict[str, Look] = {}
     for job in jobs:
-        before = kept.get(job.path)
-        same = before and (before.size_bytes, before.mtime_ns) == (job.size_bytes, job.mtime_ns)
+        before = kept.get(job.file.path)
+        same = before and (before.size_bytes, before.mtime_ns) == (job.file.size_bytes, job.file.mtime_ns)
         if before and same and (before.texture or not job.texture or before.problem):
-            seen[job.path] = before
+            seen[job.file.path] = before
     with written_aside(out / LOOKS) as aside, aside.open("w", encoding="utf-8") as stream:
         stream.writelines(f"{line}\n" for line in (_HEADER, *map(_line, seen.values())))
-    todo = [job for job in jobs if job.path not in seen]
+    todo = sorted((job for job in jobs if job.file.path not in seen), key=lambda job: job.file.position)
     _log.info("%d photographs, %d of them looked at already", len(paths), len(seen))
     parts = [tuple(todo[start : start + _AT_A_TIME]) for start in range(0, len(todo), _AT_A_TIME)]
     total = len(jobs)
@@ -75,7 +74,7 @@ def look_at_folder(
             journal.flush()
             if on_progress:
                 on_progress(len(seen), total)
-    return [seen[path] if path in seen else unread[path] for path in paths]
+    return [seen[path] for path in paths]
 
 
 def _kept(file: Path) -> dict[str, Look]:

@@ -13,9 +13,10 @@ from PIL import Image
 
 from geocamnet import __version__
 from geocamnet.errors import DataError
-from geocamnet.images import read_image, written_aside
+from geocamnet.images import written_aside
 from geocamnet.train.audit.evidence import SEVERITIES, Evidence, Finding
 from geocamnet.train.audit.look import Look
+from geocamnet.train.originals import Originals, read_original
 
 PAGE = "audit.html"
 MOST_PICTURE_BYTES = 5_000_000  # of pictures in the page; a third more once written as text
@@ -28,14 +29,14 @@ _WORDS = {
 }
 
 
-def write_page(raw: Path, out: Path, seen: Evidence, findings: Sequence[Finding]) -> None:
+def write_page(originals: Originals, out: Path, seen: Evidence, findings: Sequence[Finding]) -> None:
     """Write AUDIT/audit.html, with small pictures in it.
 
     Findings are told worst first. Pictures stop at `MOST_PICTURE_BYTES`; frames and bars are outlined in red. The
     page says nothing of the day or the machine: the same photographs make the same page.
 
     Args:
-        raw: the folder of photographs.
+        originals: what RAW holds.
         out: the folder of the audit.
         seen: what the findings are made of.
         findings: worst first.
@@ -43,7 +44,7 @@ def write_page(raw: Path, out: Path, seen: Evidence, findings: Sequence[Finding]
     Raises:
         DataError: it can't be written.
     """
-    pictures = _Pictures(raw, {look.path: look for look in seen.looks})
+    pictures = _Pictures(originals, {look.path: look for look in seen.looks})
     counts = Counter(one.severity for one in findings)
     parts = []
     for severity in SEVERITIES:
@@ -99,8 +100,8 @@ def _shortened(note: str) -> str:
 
 class _Pictures:
     # Pictures for the page, until there are enough of them.
-    def __init__(self, raw: Path, looks: dict[str, Look]) -> None:
-        self.raw, self.looks, self.left = raw, looks, MOST_PICTURE_BYTES
+    def __init__(self, originals: Originals, looks: dict[str, Look]) -> None:
+        self.originals, self.looks, self.left = originals, looks, MOST_PICTURE_BYTES
 
     def group(self, members: Sequence[tuple[str, str]]) -> str:
         return f"<div class=pictures>{''.join(self._figures(members))}</div>"
@@ -116,7 +117,7 @@ class _Pictures:
 
     def _jpeg(self, path: str) -> bytes:
         try:
-            image = read_image(self.raw / path)
+            image = read_original(self.originals.raw, self.originals.files[path])
         except DataError:
             return b""  # it was there when it was looked at; the caption is left
         look = self.looks.get(path)

@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.cluster import MiniBatchKMeans
 
 from geocamnet.errors import DataError
-from geocamnet.images import read_image
+from geocamnet.train.originals import RawFile, read_original
 
 LEAST_SHARED = 5  # words two photographs must share to be looked at
 MOST_PER_PHOTOGRAPH = 6  # candidates of each photograph that are looked at
@@ -35,11 +35,11 @@ Pairs = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PartJob:
-    """Two photographs to lay on each other: the folder, and their paths below it."""
+    """Two photographs to lay on each other: RAW, and the two files in it."""
 
     raw: str
-    first: str
-    second: str
+    first: RawFile
+    second: RawFile
     pair: tuple[int, int]
 
 
@@ -117,7 +117,7 @@ def _words(points: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
 
 def _laid(job: PartJob) -> Part:
     try:
-        first, second = (_grey(Path(job.raw, path)) for path in (job.first, job.second))
+        first, second = (_grey(Path(job.raw), file) for file in (job.first, job.second))
     except DataError:
         return Part(job.pair)
     best = Part(job.pair)
@@ -128,8 +128,8 @@ def _laid(job: PartJob) -> Part:
     return best
 
 
-def _grey(file: Path) -> NDArray[np.uint8]:
-    grey = cv2.cvtColor(read_image(file), cv2.COLOR_RGB2GRAY)
+def _grey(raw: Path, file: RawFile) -> NDArray[np.uint8]:
+    grey = cv2.cvtColor(read_original(raw, file), cv2.COLOR_RGB2GRAY)
     scale = min(1.0, VERIFY_PX / max(grey.shape))
     return np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 

@@ -28,7 +28,10 @@ PROPERTIES = {
     "camera": "the camera that EXIF names",
     "compression": "the file format and the strength of JPEG compression",
     "smeared edges": "edges smeared by shifting, as augmentation leaves them",
+    "together": "size, colour mode, edges, scale bar, camera and compression together",
 }
+_TOGETHER = tuple(name for name in PROPERTIES if name not in ("lamp", "together"))  # a lamp's brightness is partly rock
+ADDS = 0.02  # of skill, from which all together say more than the best of them
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def find_shortcuts(
 ) -> tuple[Shortcut, ...]:
     """Return every property that was tried, those that tell most first.
 
+    All but the lamp are tried together too, and left out where that tells no more than the best of them.
+
     Classes of fewer than `FOLDS` groups are left out. Photographs of one group (a section, or copies of one
     photograph) are never on both sides, and the permutation deals labels to whole groups.
 
@@ -84,12 +89,14 @@ def find_shortcuts(
         return ()
     folds = _folds(truth, group, seed)
     permuted = _permuted(truth, group, seed)
-    tried = []
+    tried: list[Shortcut] = []
     for name in PROPERTIES:
         values = np.array([_values(looks[place], name) for place in places], np.float64)
-        if (values == values[0]).all():
+        if (values == values[0]).all() or (name == "together" and sum(one.name in _TOGETHER for one in tried) < 2):
             continue
         tried.append(_judged(name, values, truth, folds, permuted))
+    best = max((one.skill for one in tried if one.name in _TOGETHER and one.found), default=-1.0)
+    tried = [one for one in tried if one.name != "together" or not one.found or one.skill >= best + ADDS]
     return tuple(sorted(tried, key=lambda one: (-one.found, -one.skill)))
 
 
@@ -110,6 +117,8 @@ def _drawn(labels: Sequence[str], groups: Sequence[str], seed: int) -> list[int]
 
 
 def _values(look: Look, name: str) -> list[float]:
+    if name == "together":
+        return [value for one in _TOGETHER for value in _values(look, one)]
     if name == "size":
         return [look.width_px, look.height_px, look.width_px * look.height_px, look.width_px / max(1, look.height_px)]
     if name == "colour":
