@@ -40,7 +40,7 @@ def make_data_card(
         sections_known: whether the thin section of every photograph is known.
         skipped: how many photographs could not be used.
         faults: what is known to be wrong with it, in sentences.
-        audit: what an audit found and what was done about it; None without one.
+        audit: what an audit ``found`` and what of it was ``carried_out``; None without one.
     """
     scales = [row.um_per_px for row in rows if row.um_per_px is not None]
     return {

@@ -18,7 +18,7 @@ from geocamnet import __version__
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
 from geocamnet.train.audit.carry_out import carry_out
-from geocamnet.train.audit.table import Actions, read_actions
+from geocamnet.train.audit.table import Actions, read_actions, read_verdict
 from geocamnet.train.data_card import DATA_CARD, make_data_card, read_data_card, with_words, write_data_card
 from geocamnet.train.index import SPLITS, IndexRow, class_names, labels_kind, read_index, write_index
 from geocamnet.train.journal import append_to_journal, read_journal, start_journal
@@ -309,7 +309,7 @@ def _finish(
         sections_known=source.sections_known,
         skipped=len(skipped),
         faults=faults,
-        audit=dict(changes) or None,
+        audit={"found": read_verdict(Path(recipe.audit)), "carried_out": dict(changes)} if recipe.audit else None,
     )
     write_data_card(data, card)
     write_index(data, rows)

@@ -2,7 +2,12 @@
 
 import csv
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from geocamnet.errors import DataError
 from geocamnet.images import read_image, write_image
 from geocamnet.train.audit import audit as verb
 from geocamnet.train.audit.audit import audit
+from geocamnet.train.data_card import read_data_card
 from geocamnet.train.index import read_index
 from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import AuditRecipe, PrepareRecipe
@@ -169,7 +175,11 @@ def test_the_table_carried_out_drops_merges_crops_and_groups_and_is_undone_witho
     assert rows["foam/p0.png"].labels == ("foam", "vug")
     assert rows["oolite/turned.png"].section == rows["oolite/p2001.png"].section
     assert 114 <= rows["oolite/p2002.png"].width_px <= 116
+    told = read_data_card(tmp_path / "data")["audit"]
+    assert any(one.startswith("error: ") for one in told["found"])
+    assert not any(one.startswith("note") for one in told["found"])
     changed = json.loads((tmp_path / "data/prepare.json").read_text("utf-8"))["audit"]
+    assert told["carried_out"] == changed
     assert changed == {"dropped": 1, "merged": 1, "cropped": 1, "grouped": 2, "groups": 1, "not_found": 0}
     assert any("Audit carried out: 1 photograph(s) dropped" in note for note in done.notes)
     assert ("vug/conflict.png", "dropped, as the audit says") in done.skipped
@@ -255,6 +265,38 @@ def test_a_stopped_audit_goes_on_and_ends_the_same(tmp_path, monkeypatch):
     assert len(looked) == 10
     for name in (verb.PAGE, verb.TABLE, verb.SUMMARY):
         assert (tmp_path / "audit" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals to send")
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
+def test_an_audit_process_that_is_stopped_or_killed_is_taken_up_by_the_same_command(how, tmp_path):
+    raw = packed(fill(tmp_path / "raw", each=120), tmp_path / "photos.tar.gz")
+    audit(raw, tmp_path / "whole", RECIPE)
+    out = tmp_path / "audit"
+    command = [sys.executable, "-m", "geocamnet", "audit", str(raw), str(out), "--workers", "2"]
+
+    def hear():  # a job in the background of a shell is born deaf to Ctrl-C; a user's is not
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
+    until = time.monotonic() + 120
+    while not (out / "looks.jsonl").is_file() or len((out / "looks.jsonl").read_bytes().splitlines()) < 20:
+        assert running.poll() is None, running.communicate()[1]
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    running.send_signal(getattr(signal, how))
+    _, said = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert "Traceback" not in said
+    assert not (out / "audit.html").exists()
+    kept = len((out / "looks.jsonl").read_text("utf-8").splitlines()) - 1
+    again = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert again.returncode == 0, again.stderr
+    (told,) = [int(number) for number in re.findall(r"360 photographs, (\d+) of them looked at already", again.stderr)]
+    assert kept - 1 <= told <= kept
+    for name in (verb.PAGE, verb.TABLE, verb.SUMMARY):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(file.name for file in out.iterdir()) == ["audit.csv", "audit.html", "audit.json", "looks.jsonl"]
 
 
 def packed(raw, file):

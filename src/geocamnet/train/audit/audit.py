@@ -21,12 +21,11 @@ from geocamnet.train.audit.look import Look
 from geocamnet.train.audit.looking import LOOKS, look_at_photographs
 from geocamnet.train.audit.page import PAGE, write_page
 from geocamnet.train.audit.shortcuts import find_shortcuts
-from geocamnet.train.audit.table import TABLE, write_table
+from geocamnet.train.audit.table import SUMMARY, TABLE, write_table
 from geocamnet.train.originals import Originals, close_archives, open_originals
 from geocamnet.train.recipes import AuditRecipe, PrepareRecipe
 from geocamnet.train.sources import RawPhotograph, Source, find_photographs
 
-SUMMARY = "audit.json"
 _TABLES = {"manifest.csv", "manifest.xlsx", "masks.json", "classmap.txt"}
 _log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ The table is the user's: lines may be deleted or their action emptied before `pr
 """
 
 import csv
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -13,6 +14,7 @@ from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import written_aside
 
 TABLE = "audit.csv"
+SUMMARY = "audit.json"
 ACTIONS = ("merge", "drop", "crop", "group")
 
 
@@ -71,6 +73,25 @@ def write_table(out: Path, lines: Iterable[Line]) -> None:
         writer.writerow(COLUMNS)
         for line in lines:
             writer.writerow([getattr(line, name) for name in COLUMNS])
+
+
+def read_verdict(audit: Path) -> list[str]:
+    """Return what an audit found that makes figures wrong or may, in sentences; empty where only its table is left.
+
+    Args:
+        audit: the folder of an audit, or its table.
+
+    Raises:
+        DataError: AUDIT/audit.json can't be read.
+    """
+    file = (audit if audit.is_dir() else audit.parent) / SUMMARY
+    if not file.is_file():
+        return []
+    try:
+        findings = json.loads(file.read_text("utf-8"))["findings"]
+        return [f"{one['severity']}: {one['title']}" for one in findings if one["severity"] != "note"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file}: can't be read ({error}). Run geocamnet audit again.") from error
 
 
 def read_actions(audit: Path) -> Actions:
