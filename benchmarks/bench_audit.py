@@ -10,17 +10,20 @@ The size that is promised: --files 50000.
 """
 
 import argparse
+import contextlib
 import io
 import json
 import random
-import resource
 import shutil
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 from PIL import Image
 
 from geocamnet.images import written_aside
@@ -82,6 +85,33 @@ def plant(raw: Path, files: int) -> dict[str, tuple[int, str]]:
     return made
 
 
+class Memory:
+    """The peak of what this process and its children hold together; what they share is counted once."""
+
+    def __init__(self, stage: Callable[[], str]) -> None:
+        self.peak_bytes, self.at, self._stage = 0, "", stage
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        this = psutil.Process()
+        while not self._done.wait(0.5):
+            held = 0
+            for one in (this, *this.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    held += one.memory_full_info().pss
+            if held > self.peak_bytes:
+                self.peak_bytes, self.at = held, self._stage()
+
+
 def main() -> None:
     """Draw, audit, count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -98,7 +128,8 @@ def main() -> None:
             stages[what] = time.perf_counter() - start
 
         start = time.perf_counter()
-        report = audit(raw, out, AuditRecipe(workers=asked.workers), on_progress=on_progress)
+        with Memory(lambda: next(reversed(stages), "listing")) as memory:
+            report = audit(raw, out, AuditRecipe(workers=asked.workers), on_progress=on_progress)
         seconds = time.perf_counter() - start
         page_mb = (out / "audit.html").stat().st_size / 1e6
     group_of = {report.paths[i]: number for number, group in enumerate(report.copies.groups) for i in group}
@@ -111,15 +142,14 @@ def main() -> None:
         figures[f"found_{how}"] = sum(of.get(a, -1) == of.get(b, -2) for a, b in copies) / max(1, len(copies))
     pairs = [(one.first, one.second) for one in report.copies.near]
     false = sum(made[report.paths[i]][0] != made[report.paths[j]][0] for i, j in pairs)
-    kilobytes = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     told = {
         "files": asked.files,
         **{name: round(value, 5) for name, value in figures.items()},
         "false_pairs_share_of_files": false / asked.files,
         "seconds": round(seconds, 1),
         "seconds_when_each_stage_ended": {name: round(value, 1) for name, value in stages.items()},
-        # The largest worker counted once a worker: an upper bound.
-        "peak_mb_at_most": round((next(kilobytes) + asked.workers * next(kilobytes)) / 1024),
+        "peak_mb": round(memory.peak_bytes / 1e6),
+        "peak_mb_at": memory.at,
         "page_mb": round(page_mb, 2),
         "findings": {one.kind: one.severity for one in report.findings},
     }

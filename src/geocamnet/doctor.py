@@ -11,6 +11,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from geocamnet.errors import ModelError
+from geocamnet.sharing import usable_cores
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_DISK_GB = 1.0
@@ -215,7 +216,7 @@ def _cuda(deep: bool) -> Finding:
 
 def _cores_and_memory() -> Finding:
     # What this process may use, which in a container is less than what the machine has.
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = usable_cores()
     memory = _memory_bytes()
     detail = f"{cores} core{'s' if cores > 1 else ''}"
     if memory is None:

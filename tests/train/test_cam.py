@@ -20,7 +20,7 @@ from geocamnet.train.recipes import CamRecipe
 from geocamnet.train.runs import load_network
 from geocamnet.train.teacher import Teacher
 
-SMALL = CamRecipe(shard=10)
+SMALL = CamRecipe(part=10)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_every_photograph_of_every_split_is_stored_as_the_network_maps_it(tmp_pa
     run = shutil.copytree(teacher_run, tmp_path / "run")
     calls = []
     folder = extract(tiny_data, run, SMALL, on_progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(10, 26), (20, 26), (26, 26)]
+    assert calls == [(0, 26), (10, 26), (20, 26), (26, 26)]
     assert folder == maps_folder(run, tiny_data)
     assert folder.parent == run / "cam"
     network, card = load_network(run)
@@ -180,8 +180,8 @@ def test_a_killed_extraction_goes_on_where_it_stopped(tmp_path, tiny_data, teach
     (folder / "00001.npz").unlink()
     kept = (folder / "00000.npz").stat().st_mtime_ns
     made = []
-    store = cam._store_shard
-    monkeypatch.setattr(cam, "_store_shard", lambda file, *rest: (made.append(file.name), store(file, *rest)))
+    store = cam._store_part
+    monkeypatch.setattr(cam, "_store_part", lambda part: (made.append(part.file.name), store(part))[1])
     assert extract(tiny_data, run, SMALL) == folder
     assert made == ["00001.npz"]
     assert contents(folder) == whole
@@ -210,7 +210,7 @@ def test_overwrite_makes_all_maps_again_and_another_method_leaves_them_alone(tmp
     assert contents(folder) != exact
     extract(tiny_data, run, SMALL, overwrite=True)
     assert contents(folder) == exact
-    other = extract(tiny_data, run, CamRecipe(shard=20, method="gradcam"))
+    other = extract(tiny_data, run, CamRecipe(part=20, method="gradcam"))
     assert contents(folder) == exact
     assert len(contents(other)) == 2
     stored = StoredMaps(other)
@@ -269,10 +269,10 @@ def test_memory_does_not_grow_with_the_number_of_photographs(tmp_path, make_data
         gc.collect()
         sizes.append(process.memory_info().rss)
 
-    extract(data, run, CamRecipe(shard=30), on_progress=measure)
-    assert len(sizes) == 11
+    extract(data, run, CamRecipe(part=30), on_progress=measure)
+    assert len(sizes) == 12
     # What a photograph of 64 px passes through on its way is some megabytes: 300 of them kept would be seen.
-    assert sizes[-1] - sizes[0] < 30 * 2**20
+    assert sizes[-1] - sizes[1] < 30 * 2**20
 
 
 def test_started_extraction_says_what_it_is(tmp_path, tiny_data, teacher_run):

@@ -84,6 +84,11 @@ def prepare(
         log.info("%s", note)
     for path, reason in report.skipped[:20]:
         log.warning("skipped %s: %s", path, reason)
+    if report.shard:
+        log.info("%s: share %s: %d photographs stored, %d skipped", data, report.shard, report.photographs,
+                 len(report.skipped))  # fmt: skip
+        log.info("when every job is done, the same command without --shard brings them together")
+        return
     splits = ", ".join(f"{split} {count}" for split, count in report.splits.items())
     log.info("%s: %d photographs (%s), %d skipped", data, report.photographs, splits, len(report.skipped))
     log.info("all of it is told in %s; next: geocamnet train %s RUN", data / "prepare.json", data)
@@ -154,6 +159,10 @@ def cam(data: Path, run: Path, *, settings: Annotated[CamRecipe, Flat] = CamReci
 
     with progress("mapping") as on_progress:
         folder = extract(data, run, settings, overwrite=overwrite, on_progress=on_progress)
+    if settings.shard:
+        log.info("%s: share %s stored; when every job is done, the same command without --shard brings them together",
+                 folder, settings.shard)  # fmt: skip
+        return
     log.info("%s: class maps stored; next: geocamnet distil %s RUN --teacher %s", folder, data, run)
 
 

@@ -36,6 +36,8 @@ def run(
     points: int = 400,
     seed: int = 0,
     overwrite: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    shard: str = "",
 ) -> None:
     r"""Name, map and measure a photograph or a folder of them.
 
@@ -56,6 +58,9 @@ def run(
         points: wanted of the virtual point count of a thin section; 300 to 500 are usual.
         seed: of the point grid and of the intervals.
         overwrite: do again what is there.
+        engine: local predicts here, ray on the nodes of a Ray cluster, all of which see the same folders.
+        shard: I/N does every N-th photograph, from the I-th on, as one job of N; the same command without it then
+            brings together what the jobs have done.
     """
     from geocamnet.runtime.folder.predict import predict_folder
     from geocamnet.runtime.model import load
@@ -78,10 +83,16 @@ def run(
             points=points,
             seed=seed,
             overwrite=overwrite,
+            engine=engine,
+            shard=shard,
             on_progress=on_progress,
         )
     for path, reason in result.skipped[:20]:
         log.warning("skipped %s: %s", path, reason)
+    if shard:
+        log.info("%s: share %s: %d done, %d skipped", out, shard, len(result.rows), len(result.skipped))
+        log.info("when every job is done, the same command without --shard brings them together")
+        return
     log.info("%d thin section(s): areas.html, areas.csv, sections.csv, classes.csv", len(result.sections))
     refused = {name: result.counts[name] for name in REFUSALS if name in result.counts}
     counts = {"named": len(result.rows) - sum(refused.values()), **refused, "skipped": len(result.skipped)}

@@ -23,8 +23,9 @@ from geocamnet.errors import DataError, ModelError
 from geocamnet.images import RgbImage, read_image, scaled_size_hw, write_image
 from geocamnet.runtime import kept
 from geocamnet.runtime.heatmap import enhance
-from geocamnet.runtime.model import Model, bundled_student, default_threads, load, usable_cores
+from geocamnet.runtime.model import Model, bundled_student, default_threads, load
 from geocamnet.runtime.render import overlay
+from geocamnet.sharing import usable_cores
 
 SIZES_WH = ((512, 512), (1280, 960))
 CPU = "CPUExecutionProvider"

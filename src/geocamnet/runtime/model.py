@@ -4,7 +4,6 @@ import hashlib
 import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Sequence
 from importlib import resources
@@ -22,6 +21,7 @@ from geocamnet.images import MAX_PIXELS, RgbImage
 from geocamnet.runtime.attitudes import in_all_attitudes
 from geocamnet.runtime.kept import choice_for, why_not
 from geocamnet.runtime.prediction import Prediction, prediction_of, probabilities_of
+from geocamnet.sharing import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -228,11 +228,6 @@ def _other_precision(named: Model, file: Path, sha256: str, threads: int, provid
 def default_threads() -> int:
     """Return how many threads a prediction takes: one for each core this process may use, at most 4."""
     return min(MOST_THREADS, usable_cores())
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def bundled_student() -> Path:

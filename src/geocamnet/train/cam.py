@@ -3,7 +3,10 @@
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from geocamnet.errors import DataError, ModelError, missing_extra, unknown_name
 from geocamnet.images import scaled_size_hw, written_aside
+from geocamnet.sharing import read_shard, shared_out
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches
 from geocamnet.train.index import IndexRow, read_index
 from geocamnet.train.recipes import CamRecipe
@@ -54,10 +58,10 @@ class StoredMaps:
         self._logits: dict[str, NDArray[np.float32]] = {}
         for number in range(about["shards"]):
             try:
-                with np.load(folder / f"{number:05d}.npz") as shard:
-                    logits = shard["logits"]
-                    for position, name in enumerate(shard["images"].tolist()):
-                        self._maps[name] = shard[f"maps_{position}"]
+                with np.load(folder / f"{number:05d}.npz") as part:
+                    logits = part["logits"]
+                    for position, name in enumerate(part["images"].tolist()):
+                        self._maps[name] = part[f"maps_{position}"]
                         self._logits[name] = logits[position]
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 raise DataError(
@@ -103,13 +107,13 @@ def extract(
 ) -> Path:
     """Store the teacher's logits and class maps of every photograph of DATA, of every split.
 
-    Photographs are stored a shard at a time, so memory does not grow, and a second call goes on where a
-    killed one stopped.
+    Photographs are stored a part at a time, so memory does not grow, and a second call goes on where a
+    killed one stopped, or brings together what the jobs of an array have stored.
 
     Args:
         data: the data set; it need not be the one the teacher was trained on, and needs no labels.
         run: the teacher's run.
-        recipe: the method and the size of a shard.
+        recipe: the method, the size of a part, and who does it.
         overwrite: make maps again that are there.
         on_progress: called with photographs done and photographs in all.
 
@@ -118,8 +122,11 @@ def extract(
 
     Raises:
         ModelError: RUN is not a finished teacher.
-        DataError: DATA is not a data set.
+        DataError: DATA is not a data set, or other jobs store maps of other settings.
     """
+    shard = read_shard(recipe.shard)
+    if shard and overwrite:
+        raise DataError("--overwrite can't be used with --shard: other jobs may have begun.")
     network, card = load_network(run)
     if not isinstance(network, Teacher):
         raise ModelError(f"{run}: is a student's run; maps are taken from a teacher's. Run geocamnet train first.")
@@ -128,52 +135,78 @@ def extract(
     about: dict[str, Any] = {
         "classes": list(card.class_names),
         "method": recipe.method,
-        "shard": recipe.shard,
+        "shard": recipe.part,
         "image_px": card.long_side_px,
         "stride": card.map_stride,
     }
     about_file = folder / "started.json"
     if overwrite or (about_file.is_file() and json.loads(about_file.read_text(encoding="utf-8")) != about):
+        if shard:
+            raise DataError(f"{folder}: holds maps of other settings. Delete it, then start the jobs again.")
         for old in folder.glob("*"):
             old.unlink()
     write_json(about_file, about)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
-    shards = [range(start, min(start + recipe.shard, len(rows))) for start in range(0, len(rows), recipe.shard)]
-    for number, shard in enumerate(shards):
-        file = folder / f"{number:05d}.npz"
-        if not file.is_file():
-            _store_shard(file, data, [rows[one] for one in shard], network, card.long_side_px, recipe.method, device)
-        if on_progress:
-            on_progress(shard[-1] + 1, len(rows))
-    write_json(folder / "maps.json", {**about, "shards": len(shards)})
+    starts = range(0, len(rows), recipe.part)
+    parts = [
+        _Part(folder / f"{number:05d}.npz", data.absolute(), run.absolute(), recipe.method,
+              tuple(rows[start : start + recipe.part]))
+        for number, start in enumerate(starts)
+    ]  # fmt: skip
+    mine = shard.of_jobs(parts) if shard else parts
+    todo = [part for part in mine if not part.file.is_file()]
+    total = sum(len(part.rows) for part in mine)
+    done = total - sum(len(part.rows) for part in todo)
+    if on_progress:
+        on_progress(done, total)
+    with closing(shared_out(_store_part, todo, engine=recipe.engine, workers=1)) as results:
+        for count in results:
+            done += count
+            if on_progress:
+                on_progress(done, total)
+    if not shard:
+        write_json(folder / "maps.json", {**about, "shards": len(parts)})
     return folder
 
 
-def _store_shard(
-    file: Path,
-    data: Path,
-    rows: Sequence[IndexRow],
-    network: Teacher,
-    image_px: int | None,
-    method: str,
-    device: torch.device,
-) -> None:
-    if image_px is None:
+@dataclass(frozen=True)
+class _Part:
+    """Photographs whose maps go into one file, and all it takes to make it, wherever this is done."""
+
+    file: Path
+    data: Path
+    run: Path
+    method: str
+    rows: tuple[IndexRow, ...]
+
+
+@lru_cache(maxsize=1)
+def _loaded(run: Path, written_ns: int) -> tuple[Teacher, int, torch.device]:
+    # Once a process; a run that was written anew is another.
+    network, card = load_network(run)
+    if not isinstance(network, Teacher):
+        raise ModelError(f"{run}: is a student's run; maps are taken from a teacher's. Run geocamnet train first.")
+    if card.long_side_px is None:
         raise ModelError("The teacher's card has no long_side_px.")
-    dataset = PhotographDataset(data, rows, classes=(), image_px=image_px)
-    sizes = [scaled_size_hw((row.height_px, row.width_px), image_px) for row in rows]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return network.to(device), card.long_side_px, device
+
+
+def _store_part(part: _Part) -> int:
+    network, image_px, device = _loaded(part.run, (part.run / "card.json").stat().st_mtime_ns)
+    dataset = PhotographDataset(part.data, part.rows, classes=(), image_px=image_px)
+    sizes = [scaled_size_hw((row.height_px, row.width_px), image_px) for row in part.rows]
     loader = DataLoader(dataset, batch_sampler=SameSizeBatches(sizes, batch_size=8))
-    arrays: dict[str, NDArray[Any]] = {"images": np.array([row.image for row in rows])}
-    logits = np.zeros((len(rows), network.class_bias.numel()), np.float32)
+    arrays: dict[str, NDArray[Any]] = {"images": np.array([row.image for row in part.rows])}
+    logits = np.zeros((len(part.rows), network.class_bias.numel()), np.float32)
     for batch in loader:
         images = batch["image"].to(device)
-        batch_logits, maps = class_maps(network, images, method=method)
+        batch_logits, maps = class_maps(network, images, method=part.method)
         for position, one in enumerate(batch["row"].tolist()):
             logits[one] = batch_logits[position].float().cpu().numpy()
             arrays[f"maps_{one}"] = maps[position].half().cpu().numpy()  # (C, h, w)
-    with written_aside(file) as aside, aside.open("wb") as stream:
+    with written_aside(part.file) as aside, aside.open("wb") as stream:
         np.savez_compressed(stream, logits=logits, **arrays)  # type: ignore[arg-type]
+    return len(part.rows)
 
 
 def class_maps(network: Teacher, images: Tensor, *, method: str = "cam") -> tuple[Tensor, Tensor]:

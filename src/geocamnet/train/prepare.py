@@ -17,6 +17,7 @@ from typing import Any
 from geocamnet import __version__
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
+from geocamnet.sharing import read_shard
 from geocamnet.train.audit.carry_out import carry_out
 from geocamnet.train.audit.table import Actions, read_actions, read_verdict
 from geocamnet.train.data_card import DATA_CARD, make_data_card, read_data_card, with_words, write_data_card
@@ -30,6 +31,7 @@ from geocamnet.train.split import fold_sections, join_sections, split_sections
 from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, original_sha256, store_all, stored_names
 
 JOURNAL = "prepare.partial.jsonl"
+_SHARD_JOURNAL = "prepare.partial-"  # and which of how many jobs
 SUMMARY = "prepare.json"
 _NO_ACTIONS = Actions()
 _log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class PrepareReport:
         classes: photographs of each class, by name.
         splits: photographs in train, val and test.
         already_prepared: True if there was nothing to do.
+        shard: the share of a job array that was done, such as ``2-of-8``; the data set is then not finished.
     """
 
     data: Path
@@ -56,6 +59,7 @@ class PrepareReport:
     classes: dict[str, int]
     splits: dict[str, int]
     already_prepared: bool = False
+    shard: str = ""
 
 
 def prepare(
@@ -89,6 +93,9 @@ def prepare(
     raw, data = Path(raw), Path(data)
     _check_recipe(recipe)
     _check_places(raw, data)
+    shard = read_shard(recipe.shard)
+    if shard and overwrite:
+        raise DataError("--overwrite can't be used with --shard: other jobs may have begun. Delete DATA first.")
     actions = read_actions(Path(recipe.audit)) if recipe.audit else Actions()
     try:
         source, changes = carry_out(find_photographs(raw, recipe), actions)
@@ -99,22 +106,32 @@ def prepare(
     if (data / "index.csv").exists() and not overwrite:
         return _already_prepared(data, recipe, listing, jobs)
 
-    done = _take_up(data, recipe, jobs, overwrite)
+    if shard:
+        jobs, journal_file = shard.of_jobs(jobs), data / f"{_SHARD_JOURNAL}{shard}.jsonl"
+        done = _done_before(data, [data / JOURNAL, journal_file], recipe, jobs)
+        start_journal(journal_file, _recipe_kept(recipe), done)
+    else:
+        journal_file = data / JOURNAL
+        done = _take_up(data, recipe, jobs, overwrite)
     _log.info("%d photographs, %d of them stored already", len(jobs), len(done))
     if on_progress and done:
         on_progress(len(done), len(jobs))
     key_of = {job.path: job.key for job in jobs}
     todo = [job for job in jobs if job.key not in done]
     with (
-        (data / JOURNAL).open("a", encoding="utf-8") as journal,
-        closing(store_all(todo, workers=recipe.workers)) as results,
+        journal_file.open("a", encoding="utf-8") as journal,
+        closing(store_all(todo, workers=recipe.workers, engine=recipe.engine)) as results,
     ):
-        for stored in results:
-            done[key_of[stored.path]] = stored
-            append_to_journal(journal, key_of[stored.path], stored)
+        for one in results:
+            done[key_of[one.path]] = one
+            append_to_journal(journal, key_of[one.path], one)
             if on_progress:
                 on_progress(len(done), len(jobs))
-    return _finish(data, recipe, source, [done[job.key] for job in jobs], listing, actions, changes)
+    stored = [done[job.key] for job in jobs]
+    if shard:
+        skipped = tuple((one.path, one.skipped) for one in stored if one.skipped)
+        return PrepareReport(data, len(stored) - len(skipped), skipped, (), {}, {}, shard=str(shard))
+    return _finish(data, recipe, source, stored, listing, actions, changes)
 
 
 def _check_recipe(recipe: PrepareRecipe) -> None:
@@ -139,7 +156,7 @@ def _check_places(raw: Path, data: Path) -> None:
         raise DataError(
             f"{data}: lies inside {raw}, so that its photographs would be taken for originals. Choose another folder."
         )
-    made_here = any((data / name).exists() for name in (JOURNAL, SUMMARY))
+    made_here = any((data / name).exists() for name in (JOURNAL, SUMMARY)) or any(data.glob(f"{_SHARD_JOURNAL}*"))
     others = [name for name in ("index.csv", "images", "masks") if (data / name).exists()]
     if others and not made_here:
         raise DataError(f"{data}: holds {others[0]} that prepare has not made. Choose another folder.")
@@ -152,8 +169,8 @@ def _jobs(source: Source, data: Path, recipe: PrepareRecipe, actions: Actions) -
     for one, name in zip(photographs, stored_names([one.path for one in photographs]), strict=True):
         original, mask = files[one.path], files.get(one.mask)
         job = StoreJob(
-            raw=str(source.originals.raw),
-            data=str(data),
+            raw=str(source.originals.raw.absolute()),  # the nodes of a cluster are in folders of their own
+            data=str(data.absolute()),
             position=original.position,
             mask_position=mask.position if mask else -1,
             mask_bytes=mask.size_bytes if mask else 0,
@@ -178,7 +195,7 @@ def _jobs(source: Source, data: Path, recipe: PrepareRecipe, actions: Actions) -
 
 def _recipe_kept(recipe: PrepareRecipe) -> dict[str, Any]:
     kept = asdict(recipe)
-    for name in ("workers", "title", "origin", "licence"):  # change nothing in the photographs
+    for name in ("workers", "engine", "shard", "title", "origin", "licence"):  # change nothing in the photographs
         del kept[name]
     return kept
 
@@ -232,17 +249,29 @@ def _has_changed(data: Path, jobs: Sequence[StoreJob], made_ns: int) -> bool:
         close_archives()
 
 
+def _done_before(
+    data: Path, journals: Sequence[Path], recipe: PrepareRecipe, jobs: Sequence[StoreJob]
+) -> dict[str, Stored]:
+    # What earlier runs have stored, by the key of its job, where it is still there.
+    earlier: dict[str, Stored] = {}
+    for file in journals:
+        earlier |= read_journal(file, _recipe_kept(recipe))
+    return {
+        job.key: stored
+        for job in jobs
+        if (stored := earlier.get(job.key))
+        and all((data / path).is_file() for path in (stored.image, stored.mask) if path)
+    }
+
+
 def _take_up(data: Path, recipe: PrepareRecipe, jobs: Sequence[StoreJob], overwrite: bool) -> dict[str, Stored]:
     # Returns what an earlier run has stored, by the key of its job, and removes what no entry vouches for.
     try:
-        earlier = {} if overwrite else read_journal(data / JOURNAL, _recipe_kept(recipe))
-        done = {
-            job.key: stored
-            for job in jobs
-            if (stored := earlier.get(job.key))
-            and all((data / path).is_file() for path in (stored.image, stored.mask) if path)
-        }
+        of_shards = sorted(data.glob(f"{_SHARD_JOURNAL}*.jsonl"))
+        done = {} if overwrite else _done_before(data, [data / JOURNAL, *of_shards], recipe, jobs)
         start_journal(data / JOURNAL, _recipe_kept(recipe), done)
+        for file in of_shards:
+            file.unlink()
         for name in ("index.csv", SUMMARY, DATA_CARD):
             (data / name).unlink(missing_ok=True)
         vouched = {data / path for stored in done.values() for path in (stored.image, stored.mask) if path}

@@ -87,6 +87,9 @@ class PrepareRecipe:
         licence: under which they may be used, for the card.
         seed: fixes the split.
         workers: processes; 0 means every core.
+        engine: ``local`` takes processes of this machine, ``ray`` the nodes of a Ray cluster.
+        shard: I/N does every N-th photograph, from the I-th on, as one job of N; the same command without it then
+            brings together what the jobs have done.
     """
 
     layout: Literal["auto", "manifest", "folders", "prefix", "coco", "masks"] = "auto"
@@ -107,6 +110,8 @@ class PrepareRecipe:
     licence: str = ""
     seed: int = 0
     workers: int = 0
+    engine: Literal["local", "ray"] = "local"
+    shard: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,11 +223,16 @@ class CamRecipe:
 
     Attributes:
         method: ``cam`` is exact and needs no gradient; the others go through torchcam, for comparison.
-        shard: photographs per stored file; a killed run loses at most one shard.
+        part: photographs per stored file; a killed run loses at most one part.
+        engine: ``local`` takes this machine, ``ray`` the nodes of a Ray cluster.
+        shard: I/N does every N-th part, from the I-th on, as one job of N; the same command without it then brings
+            together what the jobs have done.
     """
 
     method: Literal["cam", "gradcam", "gradcam++", "xgradcam", "layercam"] = "cam"
-    shard: int = 256
+    part: int = 256
+    engine: Literal["local", "ray"] = "local"
+    shard: str = ""
 
 
 @dataclass(frozen=True)

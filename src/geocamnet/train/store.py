@@ -1,19 +1,11 @@
 """One photograph: read, cropped, scaled and stored, with its mask, by whichever process gets it."""
 
 import hashlib
-import multiprocessing
-import os
 import re
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator, Sequence
 from dataclasses import astuple, dataclass
-from multiprocessing import connection
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 from unicodedata import normalize
 
 import cv2
@@ -23,14 +15,12 @@ from PIL import Image, UnidentifiedImageError
 
 from geocamnet.errors import DataError
 from geocamnet.images import MAX_PIXELS, UNDECODABLE, RgbImage, read_image_stream, write_image
+from geocamnet.sharing import Engine, shared_out
 from geocamnet.train.coco import draw_mask
 from geocamnet.train.originals import RawFile, close_archives, open_raw
 from geocamnet.train.readings import Shape
 
 MIN_SIDE_PX = 8  # less shows no texture, and the smallest feature map of a network would be empty
-Job = TypeVar("Job")
-Done = TypeVar("Done")
-_POOL_FROM = 24  # photographs; below that, starting processes takes longer than the work
 
 
 @dataclass(frozen=True)
@@ -162,7 +152,7 @@ def store_photograph(job: StoreJob) -> Stored:
     )
 
 
-def store_all(jobs: Sequence[StoreJob], *, workers: int) -> Generator[Stored, None, None]:
+def store_all(jobs: Sequence[StoreJob], *, workers: int, engine: Engine = "local") -> Generator[Stored, None, None]:
     """Yield what became of each photograph, in the order in which they are done.
 
     They are begun in the order in which an archive holds them, and every process opens the archive itself: a
@@ -177,42 +167,9 @@ def store_all(jobs: Sequence[StoreJob], *, workers: int) -> Generator[Stored, No
     """
     in_order = sorted(jobs, key=lambda job: job.position)  # of an archive; stable: a folder's stay as they are
     try:
-        yield from in_processes(store_photograph, in_order, workers=workers)
+        yield from shared_out(store_photograph, in_order, engine=engine, workers=workers)
     finally:
         close_archives()
-
-
-def in_processes(
-    work: Callable[[Job], Done], jobs: Sequence[Job], *, workers: int, pool_from: int = _POOL_FROM
-) -> Generator[Done, None, None]:
-    """Yield what a function makes of each job, in the order in which they are done.
-
-    Args:
-        work: a function of a module's top level; it and the jobs travel to other processes.
-        jobs: what to do.
-        workers: processes; 0 means every core, 1 none beside this one.
-        pool_from: fewer jobs than these are done here where ``workers`` is 0.
-
-    Raises:
-        DataError: a process died, or whatever the function raises.
-    """
-    count = min(workers or _cores(), len(jobs))
-    if count <= 1 or (workers == 0 and len(jobs) < pool_from):
-        yield from map(work, jobs)
-        return
-    # spawn: the same on every system, and no half-copied threads of OpenCV as with fork
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker)
-    try:
-        for done in as_completed([pool.submit(work, job) for job in jobs]):
-            yield done.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "A process that reads photographs has died, perhaps for want of memory. Run the same command again with "
-            "--workers 1: what is done is kept. (A script must call this below: if __name__ == '__main__')"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def stored_names(paths: Sequence[str]) -> list[str]:
@@ -307,20 +264,3 @@ def _read_mask(job: StoreJob, shape_hw: tuple[int, int]) -> NDArray[np.uint8]:
     if values.min() < 0 or values.max() > job.mask_classes:
         raise DataError(f"the mask holds {values.max()}, but masks.json names {job.mask_classes} classes.")
     return values.astype(np.uint8)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets the current ones finish
-    cv2.setNumThreads(1)  # the processes already use every core
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def leave_with_parent() -> None:
-            connection.wait([parent.sentinel])  # a killed parent can't tell its workers, which would wait for ever
-            os._exit(1)
-
-        threading.Thread(target=leave_with_parent, daemon=True).start()

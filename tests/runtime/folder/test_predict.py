@@ -13,7 +13,7 @@ from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image, write_image
 from geocamnet.runtime.familiar import statistics
-from geocamnet.runtime.folder import predict as folder_file
+from geocamnet.runtime.folder import photograph as photograph_file
 from geocamnet.runtime.folder.out_folder import picture_path
 from geocamnet.runtime.folder.predict import predict_folder
 from geocamnet.runtime.folder.row import COLUMNS
@@ -378,7 +378,7 @@ def test_an_out_that_can_not_be_written_stops_the_run(source, tmp_path, student)
 
 
 def test_a_disk_that_fills_stops_the_run_and_leaves_it_to_be_taken_up(source, tmp_path, student, monkeypatch):
-    real, calls = folder_file.write_image, []
+    real, calls = photograph_file.write_image, []
 
     def filling(path, image, **options):
         calls.append(path)
@@ -386,7 +386,7 @@ def test_a_disk_that_fills_stops_the_run_and_leaves_it_to_be_taken_up(source, tm
             raise DataError(f"{path}: can't be written (No space left on device).")
         real(path, image, **options)
 
-    monkeypatch.setattr(folder_file, "write_image", filling)
+    monkeypatch.setattr(photograph_file, "write_image", filling)
     with pytest.raises(DataError, match="No space left"):
         predict_folder(source, tmp_path / "out", student)
     assert len(table(tmp_path / "out")) == 2

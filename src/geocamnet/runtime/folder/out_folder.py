@@ -12,10 +12,11 @@ from geocamnet.errors import DataError
 from geocamnet.images import written_aside
 from geocamnet.runtime.folder.row import FolderRow
 from geocamnet.runtime.folder.series_tables import CLASSES, SECTIONS
+from geocamnet.sharing import Shard
 
 TABLE, AREAS, SKIPPED, SUMMARY = "predictions.csv", "areas.csv", "skipped.csv", "summary.json"
 PAGE, MASK_NAMES = "areas.html", "masks.json"
-PICTURES, MASKS = "pictures", "masks"
+PICTURES, MASKS, SHARDS = "pictures", "masks", "shards"
 FROM_ALL = (SECTIONS, CLASSES, PAGE)  # made from all photographs, once each of them is done
 
 _ENDINGS = {PICTURES: ("_heatmap.jpg", "_areas.jpg"), MASKS: ("_classes.png",)}
@@ -46,10 +47,38 @@ def remove_results(out: Path) -> None:
     # The summary goes first: without it nothing here is ever taken for whole.
     for name in (SUMMARY, TABLE, AREAS, SKIPPED, MASK_NAMES, *FROM_ALL):
         (out / name).unlink(missing_ok=True)
+    remove_shards(out)
     for folder, endings in _ENDINGS.items():
         for ending in endings:
             for file in (out / folder).rglob(f"*{ending}"):
                 file.unlink()
+
+
+def shard_folder(out: Path, shard: Shard) -> Path:
+    """Return where a job of an array keeps its tables until they are brought together; the pictures are in place."""
+    return out / SHARDS / str(shard)
+
+
+def shard_folders(out: Path) -> list[Path]:
+    """Return the folders of the jobs that have left something."""
+    return sorted(file.parent for file in (out / SHARDS).glob(f"*/{SUMMARY}"))
+
+
+def remove_shards(out: Path) -> None:
+    """Remove what the jobs of an array have left, once it is brought together.
+
+    Raises:
+        DataError: it can't be removed.
+    """
+    try:
+        for folder in (out / SHARDS).glob("*-of-*"):
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+        if (out / SHARDS).is_dir():
+            (out / SHARDS).rmdir()
+    except OSError as error:
+        raise DataError(f"{out / SHARDS}: can't be removed ({error.strerror or error}).") from error
 
 
 def check_same_settings(summary: Path, settings: dict[str, Any]) -> None:

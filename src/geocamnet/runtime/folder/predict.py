@@ -2,20 +2,15 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from geocamnet import __version__
-from geocamnet.errors import DataError, ModelError, unknown_name
-from geocamnet.images import RgbImage, list_images, scaled_size_hw, write_image
-from geocamnet.lights import light_of_path
-from geocamnet.runtime.folder.areas import THRESHOLD, PhotographArea, class_mask
+from geocamnet.errors import DataError, unknown_name
+from geocamnet.images import list_images
+from geocamnet.runtime.folder.areas import THRESHOLD, PhotographArea
 from geocamnet.runtime.folder.folder_sums import Summing, write_sums
 from geocamnet.runtime.folder.out_folder import (
     AREAS,
@@ -31,56 +26,20 @@ from geocamnet.runtime.folder.out_folder import (
     mask_path,
     picture_path,
     remove_results,
+    remove_shards,
+    shard_folder,
+    shard_folders,
     write_summary,
 )
+from geocamnet.runtime.folder.photograph import Field, FieldDone, How, do_field, do_job, job_of
 from geocamnet.runtime.folder.row import FolderRow, read_rows, write_rows
 from geocamnet.runtime.folder.series import Section
 from geocamnet.runtime.folder.tables import append_to_table, as_text, begin_table, cannot_write, write_row, write_table
-from geocamnet.runtime.heatmap import enhance
-from geocamnet.runtime.measure import area_percent, texture_entropy
 from geocamnet.runtime.model import Model
-from geocamnet.runtime.pairs import find_fields, predict_field
-from geocamnet.runtime.porosity import LOOKED_FOR, Dye, measure_dye
-from geocamnet.runtime.render import MAX_PANEL_PX, class_map_picture, draw_scale_bar, overlay, side_by_side
+from geocamnet.runtime.pairs import find_fields
+from geocamnet.sharing import Engine, read_shard, shared_out
 
 POROSITIES = ("blue",)
-HEAT_OPACITY = 0.6  # of the colour at full heat
-AREA_OPACITY = 0.5  # of the colour of a class: the rock is to be seen through it
-
-FloatArray = NDArray[np.float32]
-
-_AREAS_PICTURE_PX = 640  # it is looked at on a page, often on a phone; the mask beside it is finer
-_MASK_PX = 1200  # no class map has a tenth as many cells: a finer mask would hold nothing more
-
-
-@dataclass(frozen=True)
-class _Field:
-    """Photographs predicted as one, most often a single one; it is called by the first of them."""
-
-    names: tuple[str, ...]
-    paths: tuple[Path, ...]
-    picture: Path
-    areas_picture: Path
-    mask: Path
-
-    @property
-    def joined(self) -> str:
-        return "|".join(self.names[1:])
-
-
-@dataclass(frozen=True)
-class _How:
-    """How a call predicts and measures each photograph."""
-
-    model: Model
-    um_per_px: float | None
-    texture: bool
-    porosity: bool
-    folder: str
-
-    def light(self, image: str) -> str:
-        """Return the light that a path tells, or else the folder's own name: a source may be called XPL."""
-        return light_of_path(image) or light_of_path(f"{self.folder}/_")
 
 
 @dataclass(frozen=True)
@@ -92,8 +51,8 @@ class FolderReport:
         skipped: photographs that could not be predicted, with the reason; a field counts as its first photograph.
         counts: rows per label, the most frequent first; "not sure" and the other refusals are among them.
         out: the folder written.
-        sections: the thin sections, by name, with their areas.
-        series: all of them together.
+        sections: the thin sections, by name, with their areas; none for a job of an array.
+        series: all of them together; None for a job of an array.
     """
 
     rows: tuple[FolderRow, ...]
@@ -101,7 +60,7 @@ class FolderReport:
     counts: dict[str, int]
     out: Path
     sections: tuple[Section, ...]
-    series: Section
+    series: Section | None
 
 
 def predict_folder(
@@ -118,6 +77,8 @@ def predict_folder(
     points: int = 400,
     seed: int = 0,
     overwrite: bool = False,
+    engine: Engine = "local",
+    shard: str = "",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> FolderReport:
     """Predict one photograph or every photograph of a folder, measure its areas, and write what was found.
@@ -149,13 +110,17 @@ def predict_folder(
         points: of the virtual point count of a section.
         seed: of the point grid and of the intervals' draws.
         overwrite: begin anew, whatever ``out`` holds of an earlier call.
+        engine: ``local`` predicts in this process, ``ray`` on the nodes of a Ray cluster (`sharing.in_ray`), all of
+            which see source, OUT and the model file under the same paths.
+        shard: ``I/N`` predicts every N-th field, from the I-th on, as one job of N, and leaves what it found in OUT;
+            the same call without it then brings together what the jobs have done, and does what they have not.
         on_progress: called with (fields done, fields) at the start and after each; without ``pairs`` every photograph
             is a field.
 
     Raises:
-        DataError: no photograph, an option out of range, ``out`` can't be written, or it holds results of another
-            model, other options or another source. ``section_regex``, ``count_refused``, ``points`` and ``seed`` may
-            change: what they decide is worked out anew.
+        DataError: no photograph, an option out of range, ``overwrite`` together with ``shard``, ``out`` can't be
+            written, or it holds results of another model, other options or another source. ``section_regex``,
+            ``count_refused``, ``points`` and ``seed`` may change: what they decide is worked out anew.
     """
     _check_options(um_per_px, porosity)
     source, out = Path(source), Path(out)
@@ -183,41 +148,96 @@ def predict_folder(
         seed=seed,
     )
     summing.check([field.names[0] for field in fields])
-    rows, areas = _take_up(out, settings, fields, overwrite, summing)
+    if part := read_shard(shard):
+        if overwrite:
+            raise DataError("--overwrite can't be used with --shard: other jobs may have begun. Delete OUT first.")
+        where, fields = shard_folder(out, part), part.of_jobs(fields)
+    else:
+        where = out
+    rows, areas = _take_up(where, settings, fields, overwrite, summing)
+    if not part:
+        _bring_together(out, settings, fields, summing, rows, areas)
     done = {row.image for row in rows}
     skipped: list[tuple[Path, str]] = []
-    how = _How(model, um_per_px, texture, summing.porosity, summing.folder)
-    write_summary(out, settings, summing.settings, rows, skipped, finished=False, version=__version__)
+    how = How(model, um_per_px, texture, summing.porosity, summing.folder)
+    write_summary(where, settings, summing.settings, rows, skipped, finished=False, version=__version__)
     with (
-        append_to_table(out / TABLE) as table,
-        append_to_table(out / AREAS) as area_table,
-        begin_table(out / SKIPPED, ("image", "reason")) as skipped_table,
+        append_to_table(where / TABLE) as table,
+        append_to_table(where / AREAS) as area_table,
+        begin_table(where / SKIPPED, ("image", "reason")) as skipped_table,
     ):
         todo = [field for field in fields if field.names[0] not in done]
         before = len(fields) - len(todo)
         if on_progress is not None:
             on_progress(before, len(fields))
-        for position, field in enumerate(todo, start=before + 1):
-            try:
-                row, area, pictures = _predict_one(field, how)
-            except (DataError, ModelError) as error:
-                skipped.append((field.paths[0], str(error)))
-                write_row(skipped_table, (field.names[0], as_text(str(error))))
+        for position, one in enumerate(_in_order(todo, how, engine), start=before + 1):
+            if one.row is None or one.area is None:
+                skipped.append((one.field.paths[0], one.reason))
+                write_row(skipped_table, (one.field.names[0], as_text(one.reason)))
             else:
-                for file, picture in pictures.items():
-                    write_image(file, picture, quality=90)
-                write_row(area_table, summing.area_cells(area, row.label))
-                write_row(table, astuple(row))
-                rows.append(row)
-                areas[row.image] = area
+                write_row(area_table, summing.area_cells(one.area, one.row.label))
+                write_row(table, astuple(one.row))
+                rows.append(one.row)
+                areas[one.row.image] = one.area
             if on_progress is not None:
                 on_progress(position, len(fields))
+    counts = label_counts(row.label for row in rows)
+    if part:
+        write_summary(where, settings, summing.settings, rows, skipped, finished=True, version=__version__)
+        return FolderReport(tuple(rows), tuple(skipped), counts, out, (), None)
+    _write_tables(out, fields, summing, rows, areas)
     path_of = {field.names[0]: field.paths[0].relative_to(root) for field in fields}
     told = [(_name(path, root), as_text(reason)) for path, reason in skipped]
     sections, series = write_sums(out, rows, areas, told, summing, path_of, version=__version__)
+    remove_shards(out)
     write_summary(out, settings, summing.settings, rows, skipped, finished=True, version=__version__)
-    counts = label_counts(row.label for row in rows)
     return FolderReport(tuple(rows), tuple(skipped), counts, out, tuple(sections), series)
+
+
+def _in_order(todo: Sequence[Field], how: How, engine: Engine) -> Iterator[FieldDone]:
+    """Yield what each field came to, in their order: what comes in early waits."""
+    if engine == "local":
+        yield from (do_field(field, how) for field in todo)
+        return
+    early: dict[str, FieldDone] = {}
+    coming = shared_out(do_job, [job_of(field, how) for field in todo], engine=engine)
+    for field in todo:
+        while field.names[0] not in early:
+            one = next(coming)
+            early[one.field.names[0]] = one
+        yield early.pop(field.names[0])
+
+
+def _bring_together(
+    out: Path,
+    settings: dict[str, Any],
+    fields: Sequence[Field],
+    summing: Summing,
+    rows: list[FolderRow],
+    areas: dict[str, PhotographArea],
+) -> None:
+    """Add what the jobs of an array have found to the tables."""
+    found: dict[str, tuple[FolderRow, PhotographArea]] = {}
+    for where in shard_folders(out):
+        theirs, their_areas = _take_up(where, settings, fields, overwrite=False, summing=summing)
+        found |= {row.image: (row, their_areas[row.image]) for row in theirs}
+    if not found:
+        return
+    known = {row.image for row in rows}
+    rows += [row for name, (row, _) in found.items() if name not in known]
+    areas |= {name: area for name, (_, area) in found.items() if name not in known}
+    _write_tables(out, fields, summing, rows, areas)
+
+
+def _write_tables(
+    out: Path, fields: Sequence[Field], summing: Summing, rows: list[FolderRow], areas: Mapping[str, PhotographArea]
+) -> None:
+    """Write both tables in the order of the fields, whoever did which of them when."""
+    place = {field.names[0]: number for number, field in enumerate(fields)}
+    rows.sort(key=lambda row: place.get(row.image, len(place)))
+    cells = [summing.area_cells(areas[row.image], row.label) for row in rows if row.image in areas]
+    write_table(out / AREAS, summing.columns, cells)
+    write_rows(out / TABLE, rows)
 
 
 def _check_options(um_per_px: float | None, porosity: str | None) -> None:
@@ -227,85 +247,14 @@ def _check_options(um_per_px: float | None, porosity: str | None) -> None:
         raise DataError(unknown_name("porosity", porosity, POROSITIES))
 
 
-def _fields(photographs: list[Path], root: Path, out: Path, pairs: bool) -> list[_Field]:
+def _fields(photographs: list[Path], root: Path, out: Path, pairs: bool) -> list[Field]:
     path_of = {_name(path, root): path for path in photographs}
     found = []
     for names in find_fields(list(path_of)) if pairs else [(name,) for name in path_of]:
         shown = path_of[names[0]].relative_to(root)
         files = (picture_path(out, shown), areas_picture_path(out, shown), mask_path(out, shown))
-        found.append(_Field(names, tuple(path_of[name] for name in names), *files))
+        found.append(Field(names, tuple(path_of[name] for name in names), *files))
     return found
-
-
-def _predict_one(field: _Field, how: _How) -> tuple[FolderRow, PhotographArea, dict[Path, RgbImage]]:
-    """Return the row, the areas, and the pictures to write, by their files."""
-    image, prediction = predict_field(field.paths, how.model, um_per_px=how.um_per_px)
-    card = how.model.card
-    heatmap = prediction.heatmap(prediction.label)
-    enhanced = enhance(heatmap, image, texture=card.texture) if how.texture else None
-    first, probability = prediction.top(1)[0]
-    second, third = [*prediction.top(3)[1:], ("", None), ("", None)][:2]
-    row = FolderRow(
-        image=field.names[0],
-        joined=field.joined,
-        label=prediction.verdict,
-        most_probable=first,
-        probability=probability,
-        second=second[0],
-        second_probability=second[1],
-        third=third[0],
-        third_probability=third[1],
-        area_percent=area_percent(heatmap, threshold=THRESHOLD),
-        texture_entropy=texture_entropy(image, card.texture) if how.texture else None,
-        width_px=image.shape[1],
-        height_px=image.shape[0],
-        um_per_px=how.um_per_px,
-        elapsed_ms=prediction.elapsed_ms,
-    )
-    if enhanced is None:
-        panels = _two_panels(image, heatmap, how.um_per_px)
-    else:
-        together = f", {len(field.names)} photographs together" if field.joined else ""
-        title = f"{prediction.words}{together}"
-        panels = side_by_side(image, heatmap, enhanced, title=title, um_per_px=how.um_per_px)
-    mask = class_mask(prediction)
-    dye, pores = measure_dye(image, light=how.light(field.names[0])) if how.porosity else (None, None)
-    area = PhotographArea(
-        image=field.names[0],
-        class_px=tuple(np.bincount(mask.ravel(), minlength=len(card.classes) + 1)[1:].tolist()),
-        shape_hw=mask.shape,
-        dye=dye,
-        pore_px=int(pores.sum()) if pores is not None and dye in LOOKED_FOR else None,
-    )
-    painted = class_map_picture(
-        mask,
-        card,
-        image=image,
-        opacity=AREA_OPACITY,
-        um_per_px=how.um_per_px,
-        pores=pores if dye is Dye.VISIBLE else None,
-        long_side_px=_AREAS_PICTURE_PX,
-    )
-    return row, area, {field.picture: panels, field.areas_picture: painted, field.mask: _small(mask)}
-
-
-def _small(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a class mask as it is stored: every class in its place, pixels left out where there are very many."""
-    if max(mask.shape) <= _MASK_PX:
-        return mask
-    height, width = scaled_size_hw(mask.shape, _MASK_PX)
-    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST))
-
-
-def _two_panels(image: RgbImage, heatmap: FloatArray, um_per_px: float | None) -> RgbImage:
-    """Return the photograph and its heatmap beside each other, for a run without texture."""
-    height, width = image.shape[:2]
-    factor = min(1.0, MAX_PANEL_PX / max(height, width))
-    size_wh = (max(1, round(width * factor)), max(1, round(height * factor)))
-    photograph: Any = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-    heat: Any = cv2.resize(heatmap, size_wh, interpolation=cv2.INTER_AREA)
-    first = photograph if um_per_px is None else draw_scale_bar(photograph, um_per_px * width / size_wh[0])
-    return np.hstack([first, overlay(photograph, np.clip(heat, 0, 1), opacity=HEAT_OPACITY)])
 
 
 def _find_photographs(source: Path, out: Path) -> tuple[Path, list[Path]]:
@@ -326,7 +275,7 @@ def _find_photographs(source: Path, out: Path) -> tuple[Path, list[Path]]:
 
 
 def _take_up(
-    out: Path, settings: dict[str, Any], fields: list[_Field], overwrite: bool, summing: Summing
+    out: Path, settings: dict[str, Any], fields: Sequence[Field], overwrite: bool, summing: Summing
 ) -> tuple[list[FolderRow], dict[str, PhotographArea]]:
     """Return the rows and areas of an earlier call that still hold, the tables on disk holding just these."""
     table, summary = out / TABLE, out / SUMMARY
@@ -343,7 +292,7 @@ def _take_up(
     try:
         if overwrite:
             remove_results(out)
-        if not table.exists():
+        if not table.exists() or not (summary.exists() or read_rows(table)[0]):  # killed before the first photograph
             write_rows(table, ())
             write_table(out / AREAS, summing.columns, ())
             return [], {}

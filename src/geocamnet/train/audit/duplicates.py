@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from geocamnet.sharing import in_processes
 from geocamnet.train.audit.hashes import LEAST_CORRELATION, correlate, propose, recognisable
 from geocamnet.train.audit.look import POINT_DIMS, THUMB_PX, Look
 from geocamnet.train.audit.parts import LEAST_CORRELATION as LEAST_OF_PARTS
 from geocamnet.train.audit.parts import PartJob, lay_on_each_other, propose_parts
 from geocamnet.train.originals import Originals
-from geocamnet.train.store import in_processes
 
 Kind = Literal["exact", "copy", "turned", "part"]
 _AT_A_TIME = 8

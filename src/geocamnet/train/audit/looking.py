@@ -9,9 +9,9 @@ from pathlib import Path
 
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
+from geocamnet.sharing import in_processes
 from geocamnet.train.audit.look import Look, LookJob, look_at_all
 from geocamnet.train.originals import Originals
-from geocamnet.train.store import in_processes
 
 LOOKS = "looks.jsonl"
 _HEADER = '{"audit looks": 1}'  # to be raised with every change of `Look`

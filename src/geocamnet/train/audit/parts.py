@@ -29,6 +29,7 @@ VERIFY_PX = 400
 _log = logging.getLogger(__name__)
 _SAMPLE = 60_000
 _ROWS_AT_A_TIME = 1000
+_POINTS_AT_A_TIME = 200_000
 
 Pairs = NDArray[np.int64]
 
@@ -70,7 +71,7 @@ def propose_parts(points: list[NDArray[np.int8]], *, seed: int) -> Pairs:
     counts = np.array([len(one) for one in points])
     if counts.sum() < 200 or len(points) < 2:
         return np.empty((0, 2), np.int64)
-    every = np.concatenate(points).astype(np.float32)
+    every = np.concatenate(points)
     owner = np.repeat(np.arange(len(points)), counts)
     words = _words(every, seed)
     table = sparse.csr_matrix((np.ones(len(words), np.float32), (owner, words)), (len(points), int(words.max()) + 1))
@@ -102,17 +103,20 @@ def lay_on_each_other(jobs: tuple[PartJob, ...]) -> list[Part]:
     return [_laid(job) for job in jobs]
 
 
-def _words(points: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
-    # Two halves, each sorted into its own words: their pairs are many words for the price of few centres.
+def _words(points: NDArray[np.int8], seed: int) -> NDArray[np.int64]:
+    # Two halves, each sorted into its own words: their pairs are many words for the price of few centres. As numbers
+    # with a point they would fill the memory where there are millions, so only some are, at a time.
     centres = int(np.clip(np.sqrt(len(points) / 4), 8, 192))
     sample = np.random.default_rng(seed).permutation(len(points))[:_SAMPLE]
     half = points.shape[1] // 2
-    parts = []
+    words = np.zeros(len(points), np.int64)
     for side in (points[:, :half], points[:, half:]):
-        side = np.ascontiguousarray(side)
-        means = MiniBatchKMeans(centres, random_state=seed, n_init=1, batch_size=2048, max_iter=20).fit(side[sample])
-        parts.append(means.predict(side).astype(np.int64))
-    return parts[0] * centres + parts[1]
+        means = MiniBatchKMeans(centres, random_state=seed, n_init=1, batch_size=2048, max_iter=20)
+        means.fit(side[sample].astype(np.float32))
+        for start in range(0, len(side), _POINTS_AT_A_TIME):
+            some = slice(start, start + _POINTS_AT_A_TIME)
+            words[some] = words[some] * centres + means.predict(side[some].astype(np.float32))
+    return words
 
 
 def _laid(job: PartJob) -> Part:
