@@ -57,7 +57,7 @@ def _shortcuts(seen: Evidence) -> Iterator[Finding]:
         )
 
 
-_PLURAL = ("border", "smeared edges", "together")
+_TELL = {"border": "alone tell", "smeared edges": "alone tell", "together": "tell"}
 
 
 def _shortcut(seen: Evidence, one: Shortcut) -> Finding:
@@ -78,12 +78,12 @@ def _shortcut(seen: Evidence, one: Shortcut) -> Finding:
         "camera": "Photograph every class with every camera, and split by camera.",
         "compression": "Store all photographs in one format and quality, from the originals.",
         "smeared edges": "Leave augmented copies out, and crop smeared edges.",
-        "together": "Crop the edges and bring all photographs to one size and format; prepare does.",
+        "together": "Crop the edges (prepare --audit) and bring all photographs to one size and format (prepare).",
     }[one.name]
     return Finding(
         f"shortcut-{one.name.replace(' ', '-')}",
         severity,
-        f"{what[0].upper()}{what[1:]} alone tell{'' if one.name in _PLURAL else 's'} the class: "
+        f"{what[0].upper()}{what[1:]} {_TELL.get(one.name, 'alone tells')} the class: "
         f"balanced accuracy {one.balanced_accuracy:.2f}, chance {one.chance:.2f}",
         "A network may learn this instead of rock, score well on photographs of this collection, and fail on any other."
         + (f" Told best, by area under the ROC curve: {classes}." if classes else "")

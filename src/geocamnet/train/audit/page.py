@@ -158,6 +158,7 @@ h3 { margin-top: 1.8em; }
 p.note { color: var(--soft); font-size: .85rem; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3em .7em; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th, td:not(:first-child) { overflow-wrap: normal; } td:first-child { min-width: 9rem; }
 thead th { font-size: .85rem; color: var(--soft); }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: .8rem;
   border-left: 3px solid var(--line); padding-left: .8rem; margin: 1rem 0; }
