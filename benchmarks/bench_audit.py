@@ -146,6 +146,7 @@ def main() -> None:
         "files": asked.files,
         **{name: round(value, 5) for name, value in figures.items()},
         "false_pairs_share_of_files": false / asked.files,
+        "workers": asked.workers,
         "seconds": round(seconds, 1),
         "seconds_when_each_stage_ended": {name: round(value, 1) for name, value in stages.items()},
         "peak_mb": round(memory.peak_bytes / 1e6),

@@ -12,6 +12,7 @@ from statistics import mean
 from typing import Any
 
 from pieces import MAP_FIGURES, caveats, missing, number, read, table
+from sizes import audit_at_size, scan_at_size
 from studies import bundled_precision, ceiling_of_labels, parts_of_distillation, refusals_of_strangers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,6 +97,8 @@ PAGES = {
     "docs/explanation/data-honesty.md": partial(ceiling_of_labels, ROOT),
     "docs/explanation/refusals.md": partial(refusals_of_strangers, ROOT),
     "docs/how-to/ship.md": partial(bundled_precision, ROOT),
+    "docs/how-to/audit.md": partial(audit_at_size, ROOT),
+    "docs/how-to/scan.md": partial(scan_at_size, ROOT),
 }
 
 
