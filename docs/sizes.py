@@ -19,8 +19,8 @@ def audit_at_size(root: Path) -> str:
     alleged = result["false_pairs_share_of_files"]
     return "\n".join(
         [
-            f"`{command}`: {result['files']:,} small **drawn** photographs, 34 % of them planted copies. Found: {shares} "
-            f"copies; false pairs: {alleged:.2%} of the files. It took {_minutes(result['seconds'])} on "
+            f"`{command}`: {result['files']:,} small **drawn** photographs, 34 % of them planted copies. Found: "
+            f"{shares} copies; false pairs: {alleged:.2%} of the files. It took {_minutes(result['seconds'])} on "
             f"{result['workers']} cores and {result['peak_mb']:,} MB, all processes together."
         ]
     )
@@ -34,8 +34,8 @@ def scan_at_size(root: Path) -> str:
         return "\n".join(missing(SCANNED, command))
     return (
         f"`{command}`: a drawn mosaic of {result['megapixels']:.0f} megapixels, {result['classes']} classes, took "
-        f"{_minutes(result['seconds'])} on {result['cores']} cores, {result['megapixels_per_s']:.1f} megapixels a second, "
-        f"{result['times_the_network_alone']:.2f} times what the network alone takes for its tiles; "
+        f"{_minutes(result['seconds'])} on {result['cores']} cores, {result['megapixels_per_s']:.1f} megapixels a "
+        f"second, {result['times_the_network_alone']:.2f} times what the network alone takes for its tiles; "
         f"{result['most_mb']:.0f} MB of memory, and {result['most_mb_of_a_sixteenth']:.0f} MB for a sixteenth of it. "
         f"Class maps of tiles and of the whole differ by {result['corner_differs_by']:.1g} at most."
     )

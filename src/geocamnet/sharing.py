@@ -142,9 +142,10 @@ def in_ray(work: Callable[[Job], Done], jobs: Sequence[Job]) -> Generator[Done, 
                 (ready,), waiting = ray.wait(waiting, num_returns=1)
                 yield from ray.get(ready)
     except ray.exceptions.RayTaskError as error:
-        cause = error.as_instanceof_cause()
-        known = isinstance(cause, GeocamnetError)
-        raise (cause if known else DataError(f"A node of the cluster failed: {cause}")) from error
+        cause = error.cause
+        if isinstance(cause, GeocamnetError):
+            raise cause from error
+        raise DataError(f"A node of the cluster failed ({type(cause).__name__}: {cause}).") from error
     except (ray.exceptions.RayError, ConnectionError) as error:
         raise DataError(
             f"The Ray cluster can't be used ({error}). Run the same command again: what is done is kept."
