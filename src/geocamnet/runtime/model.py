@@ -44,6 +44,7 @@ class Model:
     def __init__(
         self, path: Path, content: bytes, session: ort.InferenceSession, card: ModelCard, *, all_attitudes: bool = False
     ) -> None:
+        self._content = content
         self.path = path
         self.card = card
         self.all_attitudes = all_attitudes
@@ -52,6 +53,18 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model('{self.path}', {len(self.card.classes)} classes, {self.card.parameters:,} parameters)"
+
+    def one_thread(self) -> "Model":
+        """Return the same model, whose predictions take a thread each: for several photographs at a time.
+
+        A network this small gains next to nothing from a second thread inside it, and twice the photographs a second
+        from a second thread beside it.
+        """
+        providers = self._session.get_providers()
+        if self._session.get_session_options().intra_op_num_threads == 1 or providers[0] != "CPUExecutionProvider":
+            return self
+        session = _open_session(self.path, self._content, 1, providers)
+        return Model(self.path, self._content, session, self.card, all_attitudes=self.all_attitudes)
 
     def predict(self, image: RgbImage, *, um_per_px: float | None = None) -> Prediction:
         """Predict one photograph.

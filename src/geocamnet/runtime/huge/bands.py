@@ -1,8 +1,9 @@
 """A huge photograph cut into tiles at the network's own scale; their class maps blended, a band of rows at a time."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import RgbImage
-from geocamnet.runtime.model import Model
+from geocamnet.runtime.model import MOST_THREADS, Model
 from geocamnet.runtime.prediction import Prediction
+from geocamnet.sharing import usable_cores
 from geocamnet.tiles import Blender, Tile, tile_grid
 
 FloatArray = NDArray[np.float32]
@@ -149,7 +151,8 @@ def predict_bands(
 ) -> Iterator[Band]:
     """Yield a band of finished rows for every row of tiles, top to bottom.
 
-    While the network looks at a tile the next is read. Memory holds the rows of one band and a few tiles.
+    Several tiles are looked at at a time, a thread each, while the next are read. Memory holds the rows of one band
+    and a few tiles.
 
     Args:
         read: gives a rectangle of the photograph; it is called from another thread, once at a time.
@@ -171,17 +174,25 @@ def predict_bands(
     while again > 0 and starts[again - 1] + rows[again - 1][0].h > top:
         again -= 1
     done, total = sum(len(row) for row in rows[:first_row]), sum(len(row) for row in rows)
-    with ThreadPoolExecutor(1, thread_name_prefix="tiles") as reading:
+    workers, alone = min(MOST_THREADS, usable_cores()), model.one_thread()
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="reading") as reading,
+        ThreadPoolExecutor(workers, thread_name_prefix="looking") as looking,
+    ):
+
+        def begin(tile: Tile) -> Future[Prediction]:
+            part = reading.submit(_read_tile, read, tiling, tile)
+            return looking.submit(lambda: alone.predict(part.result()))
+
         wanted = (tile for row in rows[again:] for tile in row)
-        ahead = [reading.submit(_read_tile, read, tiling, tile) for _, tile in zip(range(2), wanted, strict=False)]
+        ahead = deque(begin(tile) for _, tile in zip(range(2 * workers), wanted, strict=False))
         try:
             for number in range(again, len(rows)):
                 said = []
                 for tile in rows[number]:
-                    part = ahead.pop(0).result()
+                    one = ahead.popleft().result()
                     if (following := next(wanted, None)) is not None:
-                        ahead.append(reading.submit(_read_tile, read, tiling, following))
-                    one = model.predict(part)
+                        ahead.append(begin(following))
                     blender.add(tile, _fitted(one.class_maps, tile))
                     said.append((tile, one))
                     if number >= first_row:
