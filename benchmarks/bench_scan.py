@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,8 @@ from geocamnet.images import written_aside
 from geocamnet.runtime.huge.bands import plan_tiles, predict_bands
 from geocamnet.runtime.huge.predict import predict_huge
 from geocamnet.runtime.huge.scan import open_scan
-from geocamnet.runtime.model import load
+from geocamnet.runtime.model import MOST_THREADS, load
+from geocamnet.sharing import usable_cores
 
 TILE_PX, CORNER_PX = 512, 2048
 
@@ -55,10 +57,11 @@ def main() -> None:
             for tile in tiles:
                 part = opened.read(*tiling.box(tile))
             reading = time.perf_counter() - began
-            began = time.perf_counter()
-            for _ in tiles[:300]:
-                model.predict(part)
-            network = (time.perf_counter() - began) * len(tiles) / min(300, len(tiles))
+            alone, some = model.one_thread(), min(600, len(tiles))
+            with ThreadPoolExecutor(min(MOST_THREADS, usable_cores())) as looking:
+                began = time.perf_counter()
+                list(looking.map(lambda _: alone.predict(part), range(some)))
+                network = (time.perf_counter() - began) * len(tiles) / some
             corner = opened.read(0, 0, CORNER_PX, CORNER_PX)
             band = next(predict_bands(opened.read, model, tiling))
         whole = predict_huge(corner, model).class_maps
@@ -84,7 +87,7 @@ def main() -> None:
     if chosen.out is not None:
         with written_aside(chosen.out) as aside:
             aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    sys.exit(not (difference < 1e-3 and most_mb < 1000))
+    sys.exit(not (difference < 1e-3 and most_mb < 1000 and result["megapixels_per_s"] >= 8))
 
 
 def scan(source: Path, out: Path, model: Path) -> tuple[float, float]:

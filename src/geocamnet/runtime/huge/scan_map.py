@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -174,11 +175,14 @@ def _write_results(
     every = max(1, math.ceil(math.sqrt(math.prod(grid.shape_hw) / _MOST_REGION_POINTS)))
     mask, px = _write_heat(heat, seen.maps, grid, card, _accepted(tiles, tiling), every=every)
     scale = None if um_per_px is None else um_per_px * grid.step_px
-    write_pyramid(folder / HEATMAPS, heat, (len(card.classes), *grid.shape_hw), card, um_per_px=scale)
-    regions = write_geojson(
-        folder / REGIONS, mask, card,
-        step_px=grid.step_px * every, shape_hw=tiling.shape_hw, um_per_px=um_per_px,
-    )  # fmt: skip
+    with ThreadPoolExecutor(1, thread_name_prefix="pyramid") as beside:
+        shape = (len(card.classes), *grid.shape_hw)
+        heatmaps = beside.submit(write_pyramid, folder / HEATMAPS, heat, shape, card, um_per_px=scale)
+        regions = write_geojson(
+            folder / REGIONS, mask, card,
+            step_px=grid.step_px * every, shape_hw=tiling.shape_hw, um_per_px=um_per_px,
+        )  # fmt: skip
+        heatmaps.result()
     _write_overview(folder / OVERVIEW, seen.small, mask, grid.step_px * every, tiling.shape_hw, card, um_per_px)
     names, total = (*card.class_names, NO_CLASS, REFUSED), math.prod(tiling.shape_hw)
     percent = {name: round(100 * float(one) / total, 6) for name, one in zip(names, px, strict=True)}
