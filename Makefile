@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-web web base-test lint real start folds bundled ablation ceiling sandstone lights refinements results bench docs clean help
+.PHONY: demo test test-web web base-test lint real start folds bundled ablation ceiling sandstone lights refinements overlap results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -73,7 +73,10 @@ lights: $(STAMP) ## PPL and XPL: evidence summed or one input; needs make sandst
 refinements: $(STAMP) ## what texture adds to the demo's heatmaps: results/heatmap-refinements.json; needs make demo
 	@$(BIN)/python experiments/heatmap_refinements.py out/demo/student.onnx results/heatmap-refinements.json
 
-results: demo start real folds bundled ceiling ablation sandstone lights ## every committed figure again (a day on 2 cores; it resumes), and the tables of README and docs
+overlap: $(STAMP) ## what overlapping tiles are worth on a scan; needs make folds
+	@$(BIN)/python experiments/tile_overlap.py
+
+results: demo start real folds bundled ceiling ablation sandstone lights overlap ## every committed figure again (a day on 2 cores; it resumes), and the tables of README and docs
 	@mkdir -p results && cp out/demo/demo.json results/demo.json
 	@$(MAKE) --no-print-directory refinements
 	@$(BIN)/python docs/figures.py

@@ -1,10 +1,12 @@
 """The figures of benchmarks of whole commands: what they take at the size that is promised."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pieces import missing, read
+from pieces import missing, read, table
 
+OVERLAPPING = "results/tile-overlap.json"
 AUDITED, SCANNED = "results/audit-at-size.json", "results/scan-at-size.json"
 
 
@@ -30,8 +32,29 @@ def scan_at_size(root: Path) -> str:
     """Return the Markdown that belongs between the marks of how-to/scan.md."""
     command = f"python benchmarks/bench_scan.py --out {SCANNED}"
     result = read(root / SCANNED)
-    if not result:
-        return "\n".join(missing(SCANNED, command))
+    lines = [_scanned(result, command)] if result else missing(SCANNED, command)
+    overlapping = read(root / OVERLAPPING)
+    lines += ["", *(_overlapping(overlapping) if overlapping else missing(OVERLAPPING, "make overlap"))]
+    return "\n".join(lines)
+
+
+def _overlapping(result: Mapping[str, Any]) -> list[str]:
+    rows = result["by_quarters_of_a_tile"]
+    shown = {
+        f"{quarter} quarters, {result['overlap_px'][quarter]} px": row
+        | {"times": [one / least for one, least in zip(row["tiles"], rows["0"]["tiles"], strict=True)]}
+        for quarter, row in rows.items()
+    }
+    columns = {"right": "cells right", "miou": "mean IoU", "times": "times the tiles"}
+    return [
+        f"`make overlap`: {result['data']}, of {result['mosaic_px']} px and patches of {result['patch_px']} px; the "
+        f"{result['model']} in tiles of {result['tile_px']} px. Right is a cell whose hottest class is the patch's.",
+        "",
+        *table("overlap, of a tile's side", shown, {}, columns),
+    ]
+
+
+def _scanned(result: Mapping[str, Any], command: str) -> str:
     return (
         f"`{command}`: a drawn mosaic of {result['megapixels']:.0f} megapixels, {result['classes']} classes, took "
         f"{_minutes(result['seconds'])} on {result['cores']} cores, {result['megapixels_per_s']:.1f} megapixels a "
