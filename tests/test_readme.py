@@ -191,7 +191,10 @@ def test_figures_of_masks_name_both_lights_and_what_is_wrong_with_them(tmp_path)
     }
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "sandstone-masks.json").write_text(json.dumps(result))
-    text = figures.figures(tmp_path).split("### Sandstone")[1]
+    brief = figures.figures(tmp_path).split("### Sandstone")[1]
+    assert "energy inside 0.55 (with PPL and XPL together 0.65, teacher 0.00, best plain map 0.00)" in brief
+    assert "| **student" not in brief
+    text = figures.figures(tmp_path, every=True).split("### Sandstone")[1]
     assert "| **student, distilled**, PPL and XPL together | 0.550 (0.500 to 0.600) |" in text
     assert "| student, PPL and XPL together | 0.650 (0.600 to 0.700) |" in text
     assert "The student does not name better with the teacher than alone." in text
