@@ -29,8 +29,7 @@ from geocamnet.images import written_aside
 from geocamnet.runtime.huge.bands import plan_tiles, predict_bands
 from geocamnet.runtime.huge.predict import predict_huge
 from geocamnet.runtime.huge.scan import open_scan
-from geocamnet.runtime.model import MOST_THREADS, load
-from geocamnet.sharing import usable_cores
+from geocamnet.runtime.model import default_threads, load
 
 TILE_PX, CORNER_PX = 512, 2048
 
@@ -58,7 +57,7 @@ def main() -> None:
                 part = opened.read(*tiling.box(tile))
             reading = time.perf_counter() - began
             alone, some = model.one_thread(), min(600, len(tiles))
-            with ThreadPoolExecutor(min(MOST_THREADS, usable_cores())) as looking:
+            with ThreadPoolExecutor(default_threads()) as looking:
                 began = time.perf_counter()
                 list(looking.map(lambda _: alone.predict(part), range(some)))
                 network = (time.perf_counter() - began) * len(tiles) / some

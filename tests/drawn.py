@@ -45,3 +45,14 @@ def fill(raw, classes=("foam", "vug", "oolite"), each=16, **options):
         for k in range(each):
             write_image(raw / name / f"p{number * 1000 + k}.png", rock(number * 1000 + k, **options))
     return raw
+
+
+def contents(folder):
+    """Every file below a folder by its path, but for the last column of predictions.csv, which is a time."""
+    found = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        if file.name == "predictions.csv":
+            content = "\n".join(line.rsplit(",", 1)[0] for line in content.decode("utf-8-sig").splitlines()).encode()
+        found[file.relative_to(folder).as_posix()] = content
+    return found

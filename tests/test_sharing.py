@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drawn import contents
 from geocamnet.errors import DataError
 from geocamnet.images import write_image
 from geocamnet.runtime.folder.predict import predict_folder
@@ -54,17 +55,6 @@ def source(tmp_path, paint):
     return root
 
 
-def results(out):
-    """Every file but the time that a prediction took."""
-    found = {}
-    for file in sorted(path for path in out.rglob("*") if path.is_file()):
-        content = file.read_bytes()
-        if file.name == "predictions.csv":
-            content = "\n".join(line.rsplit(",", 1)[0] for line in content.decode("utf-8-sig").splitlines()).encode()
-        found[file.relative_to(out).as_posix()] = content
-    return found
-
-
 def test_run_in_shares_ends_in_the_files_of_one_run(source, tmp_path, student):
     whole, out = tmp_path / "whole", tmp_path / "out"
     predict_folder(source, whole, student, um_per_px=2.0)
@@ -75,7 +65,7 @@ def test_run_in_shares_ends_in_the_files_of_one_run(source, tmp_path, student):
         assert not (out / "predictions.csv").exists()
     report = predict_folder(source, out, student, um_per_px=2.0)
     assert len(report.rows) == 11
-    assert results(out) == results(whole)
+    assert contents(out) == contents(whole)
 
 
 def test_what_a_share_has_left_undone_is_done_when_they_are_brought_together(source, tmp_path, student):
@@ -88,7 +78,7 @@ def test_what_a_share_has_left_undone_is_done_when_they_are_brought_together(sou
     report = predict_folder(source, out, student, on_progress=lambda now, total: done.append(now))
     assert done[0] >= len(first.rows) + 2  # what either job has finished is not done again
     assert len(report.rows) == 11
-    assert results(out) == results(whole)
+    assert contents(out) == contents(whole)
 
 
 def test_a_share_that_is_stopped_goes_on(source, tmp_path, student):

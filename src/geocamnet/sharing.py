@@ -43,11 +43,15 @@ class Shard:
         return f"{self.number}-of-{self.of}"
 
 
-def read_shard(text: str) -> Shard | None:
+def read_shard(text: str, *, overwrite: bool = False) -> Shard | None:
     """Return the share that ``I/N`` names, I from 1 to N; None where nothing is asked.
 
+    Args:
+        text: what was asked.
+        overwrite: whether what is there is to be made anew, which no job of several can do.
+
     Raises:
-        DataError: not of that form.
+        DataError: not of that form, or asked together with ``overwrite``.
     """
     if not text:
         return None
@@ -58,6 +62,8 @@ def read_shard(text: str) -> Shard | None:
         number, of = 0, 0
     if not 1 <= number <= of:
         raise DataError(f"--shard must be I/N with I from 1 to N, such as 1/8 to 8/8; received '{text}'.")
+    if overwrite:
+        raise DataError("--overwrite can't be used with --shard: other jobs may have begun. Delete the folder first.")
     return Shard(number, of)
 
 

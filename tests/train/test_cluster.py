@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from drawn import fill
+from drawn import contents, fill
 from geocamnet.errors import DataError
 from geocamnet.images import read_image, write_image
 from geocamnet.runtime.folder.predict import predict_folder
@@ -34,17 +34,6 @@ def cluster():
     finally:
         ray.shutdown()
         one.shutdown()
-
-
-def contents(folder):
-    """Every file but the time that a prediction took."""
-    found = {}
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = file.read_bytes()
-        if file.name == "predictions.csv":
-            content = "\n".join(line.rsplit(",", 1)[0] for line in content.decode("utf-8-sig").splitlines()).encode()
-        found[file.relative_to(folder).as_posix()] = content
-    return found
 
 
 def test_prepare_cam_and_run_on_two_nodes_give_the_files_of_one_machine(

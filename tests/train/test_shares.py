@@ -4,17 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from drawn import fill
+from drawn import contents, fill
 from geocamnet.errors import DataError
 from geocamnet.train.cam import StoredMaps, extract
 from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import CamRecipe, PrepareRecipe
 
 RECIPE = PrepareRecipe(long_side_px=60, workers=1)
-
-
-def contents(folder):
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 @pytest.fixture(scope="module")

@@ -124,9 +124,7 @@ def extract(
         ModelError: RUN is not a finished teacher.
         DataError: DATA is not a data set, or other jobs store maps of other settings.
     """
-    shard = read_shard(recipe.shard)
-    if shard and overwrite:
-        raise DataError("--overwrite can't be used with --shard: other jobs may have begun.")
+    shard = read_shard(recipe.shard, overwrite=overwrite)
     network, card = load_network(run)
     if not isinstance(network, Teacher):
         raise ModelError(f"{run}: is a student's run; maps are taken from a teacher's. Run geocamnet train first.")

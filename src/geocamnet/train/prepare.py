@@ -93,9 +93,7 @@ def prepare(
     raw, data = Path(raw), Path(data)
     _check_recipe(recipe)
     _check_places(raw, data)
-    shard = read_shard(recipe.shard)
-    if shard and overwrite:
-        raise DataError("--overwrite can't be used with --shard: other jobs may have begun. Delete DATA first.")
+    shard = read_shard(recipe.shard, overwrite=overwrite)
     actions = read_actions(Path(recipe.audit)) if recipe.audit else Actions()
     try:
         source, changes = carry_out(find_photographs(raw, recipe), actions)

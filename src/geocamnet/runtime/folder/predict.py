@@ -148,9 +148,7 @@ def predict_folder(
         seed=seed,
     )
     summing.check([field.names[0] for field in fields])
-    if part := read_shard(shard):
-        if overwrite:
-            raise DataError("--overwrite can't be used with --shard: other jobs may have begun. Delete OUT first.")
+    if part := read_shard(shard, overwrite=overwrite):
         where, fields = shard_folder(out, part), part.of_jobs(fields)
     else:
         where = out

@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import RgbImage
-from geocamnet.runtime.model import MOST_THREADS, Model
+from geocamnet.runtime.model import Model, default_threads
 from geocamnet.runtime.prediction import Prediction
-from geocamnet.sharing import usable_cores
 from geocamnet.tiles import Blender, Tile, tile_grid
 
 FloatArray = NDArray[np.float32]
-Reader = Callable[
-    [int, int, int, int], RgbImage
-]  # (top, left, height, width) in pixels -> RGB uint8 (height, width, 3)
+# (top, left, height, width) in pixels -> RGB uint8 (height, width, 3)
+Reader = Callable[[int, int, int, int], RgbImage]
 
 DEFAULT_TILE_PX = 512  # where the card states no long side, any tile is at the network's own scale
 
@@ -174,7 +172,7 @@ def predict_bands(
     while again > 0 and starts[again - 1] + rows[again - 1][0].h > top:
         again -= 1
     done, total = sum(len(row) for row in rows[:first_row]), sum(len(row) for row in rows)
-    workers, alone = min(MOST_THREADS, usable_cores()), model.one_thread()
+    workers, alone = default_threads(), model.one_thread()
     with (
         ThreadPoolExecutor(1, thread_name_prefix="reading") as reading,
         ThreadPoolExecutor(workers, thread_name_prefix="looking") as looking,

@@ -55,7 +55,7 @@ def predict_huge(
 ) -> HugePrediction:
     """Predict a photograph tile by tile and blend the class maps.
 
-    **The photograph must fit in memory** (as RGB uint8, 3 bytes a pixel); `huge.mosaic.map_mosaic` takes larger ones.
+    **The photograph must fit in memory** (as RGB uint8, 3 bytes a pixel); `huge.scan_map.map_scan` takes larger ones.
     **A tile must look like a training photograph**: where the card states micrometres a pixel and ``um_per_px``
     is given the photograph is brought to that scale; otherwise choose ``tile_px`` so that a tile shows as much
     rock as a training photograph did.
