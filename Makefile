@@ -81,8 +81,12 @@ results: demo start real folds bundled ceiling ablation sandstone lights overlap
 	@$(MAKE) --no-print-directory refinements
 	@$(BIN)/python docs/figures.py
 
-bench: $(STAMP)  ## what speed is, as ratios in one run
-	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+bench: $(STAMP)  ## what speed is, as ratios in one run (an hour): results/speed-*.json, results/*-at-size.json
+	@for name in frame texture class_maps precision hour; do \
+		$(BIN)/python benchmarks/bench_$$name.py --out results/speed-$$(echo $$name | tr _ -).json || exit 1; done
+	@$(BIN)/python benchmarks/bench_audit.py --files 50000 --out results/audit-at-size.json
+	@$(BIN)/python benchmarks/bench_scan.py --out results/scan-at-size.json
+	@$(BIN)/python docs/figures.py
 
 docs: $(STAMP)   ## the documentation: docs/_build/html/index.html
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -5,9 +5,10 @@ filters, the overlay. The plain way, found in much published code, takes the sam
 and scales it to the frame's own range, builds a plane per pair of grey levels, filters each, sums the features, and
 blends in floats. Texture has the same settings in both (8 levels, window 5, one angle), and both are compared before
 they are timed. Beside them stands a frame refined as `geocamnet run` does it (16 levels, window 15, four angles, guided
-filter). All ways take turns on each frame; medians are told. Weights are drawn: time knows no training.
+filter). All ways take turns on each frame; medians over the frames of a round, then over rounds, are told: a machine
+that others use too is quicker in one minute than in the next. Weights are drawn: time knows no training.
 
-    python benchmarks/bench_frame.py [--model MODEL.onnx] [--threads N] [--repeats N] [--out FILE.json]
+    python benchmarks/bench_frame.py [--model MODEL.onnx] [--threads N] [--repeats N] [--rounds N] [--out FILE.json]
 """
 
 import argparse
@@ -19,6 +20,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,27 +41,32 @@ SIZES_WH, WORKING_PX, ALONE_PX = ((512, 512), (1280, 960)), 320, 512
 LEVELS, WINDOW_PX, OPACITY = 8, 5, 0.5
 GOALS_MS = {(512, 512): 10.0, (1280, 960): 25.0}  # on two idle cores
 FEATURES = ("contrast", "homogeneity")
+# The network alone: as it is, with zeros beyond the photograph's edge, and with coarser cells.
+ALONE: dict[str, dict[str, Any]] = {"as it is": {}, "zeros": {"zeros": True}, "stride 32": {"output_stride": 32}}
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
-def drawn_student(folder: Path, long_side_px: int) -> Path:
-    """Write an untrained student."""
+def drawn_student(folder: Path, long_side_px: int, *, zeros: bool = False, output_stride: int = 16) -> Path:
+    """Write an untrained student, on request one that sees zeros beyond the photograph's edge."""
     import torch
 
     from geocamnet.train.export import build_graph, write_metadata
     from geocamnet.train.student import Student, count_parameters
 
     torch.manual_seed(0)
-    network = Student(len(CLASSES)).eval()
+    network = Student(len(CLASSES), output_stride=output_stride).eval()
+    for one in network.modules() if zeros else ():
+        if isinstance(one, torch.nn.Conv2d):
+            one.padding_mode = "zeros"
     card = ModelCard(
         name="drawn weights",
         classes=tuple(ClassCard(one.name, one.title, one.colour_rgb) for one in CLASSES),
         labels="single",
         architecture="mobilenetv3_small_075",
         parameters=count_parameters(network),
-        map_stride=16,
+        map_stride=output_stride,
         long_side_px=long_side_px,
         um_per_px=None,
         map_scale=(1e-3,) * len(CLASSES),
@@ -67,7 +74,7 @@ def drawn_student(folder: Path, long_side_px: int) -> Path:
     )
     graph = build_graph(network, card)
     write_metadata(graph, card)
-    file = folder / f"{long_side_px}.onnx"
+    file = folder / f"{long_side_px}-{output_stride}-{zeros}.onnx"
     onnx.save(graph, file)
     return file
 
@@ -159,7 +166,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help=f"a model file; a drawn student of {WORKING_PX} px without")
     parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime and OpenCV")
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=9, help="frames of a round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file as well")
     asked = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -168,24 +176,42 @@ def main() -> None:
     check(frame_of((256, 256)))
     with tempfile.TemporaryDirectory() as folder:
         model = load(asked.model or drawn_student(Path(folder), WORKING_PX), threads=asked.threads)
-        alone = load(drawn_student(Path(folder), ALONE_PX), threads=asked.threads)
+        alone = {
+            name: load(drawn_student(Path(folder), ALONE_PX, **options), threads=asked.threads)
+            for name, options in ALONE.items()
+        }
     frames = {size: frame_of(size) for size in SIZES_WH}
-    found = {size: measure(model, image, asked.repeats) for size, image in frames.items()}
     square = frame_of((ALONE_PX, ALONE_PX))
-    alone_ms = median([alone.predict(square).elapsed_ms for _ in range(10 * asked.repeats)][2:])
+    rounds: list[dict[tuple[int, int], dict[str, float]]] = []
+    alone_by_round: dict[str, list[float]] = {name: [] for name in ALONE}
+    for _ in range(asked.rounds):
+        rounds.append({size: measure(model, image, asked.repeats) for size, image in frames.items()})
+        taken: dict[str, list[float]] = {name: [] for name in ALONE}
+        for _ in range(3 * asked.repeats):
+            for name, network in alone.items():
+                taken[name].append(network.predict(square).elapsed_ms)
+        for name, times in taken.items():
+            alone_by_round[name].append(median(times[2:]))
+    found = {size: {name: median(one[size][name] for one in rounds) for name in rounds[0][size]} for size in SIZES_WH}
+    by_round = {size: [one[size]["frame"] for one in rounds] for size in SIZES_WH}
 
-    print(f"{asked.threads} thread(s), network of {model.card.long_side_px} px, medians of {asked.repeats}, ms")
+    print(f"{asked.threads} thread(s), network of {model.card.long_side_px} px, {asked.rounds} rounds, medians in ms")
     print(f"{'':40}" + "".join(f"{f'{w} x {h}':>14}" for w, h in SIZES_WH))
     for name in found[SIZES_WH[0]]:
         print(f"  {name:38}" + "".join(f"{found[size][name]:14.2f}" for size in SIZES_WH))
     ratios = {size: found[size]["plain frame"] / found[size]["frame"] for size in SIZES_WH}
     print(f"  {'ratio':38}" + "".join(f"{ratios[size]:14.1f}" for size in SIZES_WH))
     print(f"  {'wanted of the frame on two idle cores':38}" + "".join(f"{GOALS_MS[size]:14.1f}" for size in SIZES_WH))
-    print(f"  network alone at {ALONE_PX} px {alone_ms:29.2f}")
+    print(f"  {'frame, the quickest and the slowest round':38}", end="")
+    print("".join(f"{f'{min(by_round[size]):.1f}, {max(by_round[size]):.1f}':>14}" for size in SIZES_WH))
+    for name, times in alone_by_round.items():
+        print(f"  {f'network alone at {ALONE_PX} px, {name}':38}{median(times):14.2f}")
     if asked.out is not None:
         figures = {
-            "threads": asked.threads, "repeats": asked.repeats, "network_px": model.card.long_side_px,
-            "network_alone_ms": {str(ALONE_PX): round(alone_ms, 2)},
+            "threads": asked.threads, "repeats": asked.repeats, "rounds": asked.rounds,
+            "network_px": model.card.long_side_px, "network_alone_px": ALONE_PX,
+            "network_alone_ms": {name: [round(ms, 2) for ms in times] for name, times in alone_by_round.items()},
+            "frame_ms_by_round": {f"{w}x{h}": [round(ms, 2) for ms in by_round[w, h]] for w, h in SIZES_WH},
             "frames": {f"{w}x{h}": {name: round(ms, 2) for name, ms in found[w, h].items()} for w, h in SIZES_WH},
             "ratio": {f"{w}x{h}": round(ratios[w, h], 1) for w, h in SIZES_WH},
             "machine": platform.processor() or platform.machine(), "onnxruntime": onnxruntime.__version__,

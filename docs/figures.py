@@ -13,6 +13,7 @@ from typing import Any
 
 from pieces import MAP_FIGURES, caveats, missing, number, read, table
 from sizes import audit_at_size, scan_at_size
+from speeds import speeds
 from studies import bundled_precision, ceiling_of_labels, parts_of_distillation, refusals_of_strangers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,6 +107,7 @@ PAGES = {
     "docs/explanation/data-honesty.md": partial(ceiling_of_labels, ROOT),
     "docs/explanation/refusals.md": partial(refusals_of_strangers, ROOT),
     "docs/how-to/ship.md": partial(bundled_precision, ROOT),
+    "docs/explanation/speed.md": partial(speeds, ROOT),
     "docs/how-to/audit.md": partial(audit_at_size, ROOT),
     "docs/how-to/scan.md": partial(scan_at_size, ROOT),
 }

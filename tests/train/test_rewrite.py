@@ -84,6 +84,18 @@ def test_a_student_answers_as_before_at_every_size(monkeypatch, output_stride, m
             np.testing.assert_allclose(one, other, atol=2e-5)
 
 
+def test_a_first_convolution_without_a_bias_takes_the_normalisation_too(monkeypatch):
+    before = unrewritten(monkeypatch, Student(3).eval(), card_of(3, stride=16))
+    constants = {one.name for one in before.graph.initializer}
+    first = next(node for node in before.graph.node if node.op_type == "Conv" and node.input[1] in constants)
+    assert len(first.input) == 2
+    after = rewritten(before)
+    assert kinds(after)["Sub"] == kinds(before)["Sub"] - 1
+    image = np.random.default_rng(0).integers(0, 256, (1, 50, 70, 3), dtype=np.uint8)
+    for one, other in zip(answers(before, image=image), answers(after, image=image), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
 def test_fewer_features_are_padded(monkeypatch):
     network = with_drawn_statistics(Student(3))
     before = unrewritten(monkeypatch, network, card_of(3, stride=16))

@@ -52,21 +52,23 @@ def _fold_normalisation(graph: onnx.ModelProto, pixels: str) -> None:
         name = node.output[0]
     pad = _only_user(graph, name)
     conv = _only_user(graph, pad.output[0]) if pad is not None and _is_edge_pad(pad) else None
-    if not chain or pad is None or conv is None or conv.op_type != "Conv" or len(conv.input) < 3:
+    if not chain or pad is None or conv is None or conv.op_type != "Conv":
         return
-    if any(_attribute(conv, "pads", [0])) or not {*conv.input[1:3]} <= set(constants):
+    if any(_attribute(conv, "pads", [0])) or not {*conv.input[1:]} <= set(constants):
         return
     if any(_users(graph, node.output[0]) != 1 for node in (*chain, pad)):
         return
-    weights, bias = (numpy_helper.to_array(constants[one]).astype(np.float64) for one in conv.input[1:3])
+    weights, *biases = (numpy_helper.to_array(constants[one]).astype(np.float64) for one in conv.input[1:])
     if weights.shape[1] not in (factor.size, 1) and factor.size > 1:
         return
-    bias = bias + (weights * np.broadcast_to(shift, weights.shape[1])[:, None, None]).sum(axis=(1, 2, 3))
+    bias = sum(biases) + (weights * np.broadcast_to(shift, weights.shape[1])[:, None, None]).sum(axis=(1, 2, 3))
     weights = weights * np.broadcast_to(factor, weights.shape[1])[:, None, None]
-    for place, values in ((1, weights), (2, bias)):
-        tensor = numpy_helper.from_array(values.astype(np.float32), f"{conv.input[place]}.of_pixels")
-        graph.graph.initializer.append(tensor)
-        conv.input[place] = tensor.name
+    of_pixels = [
+        numpy_helper.from_array(values.astype(np.float32), f"{conv.input[1]}.{what}_of_pixels")
+        for what, values in (("weights", weights), ("bias", bias))
+    ]
+    graph.graph.initializer.extend(of_pixels)
+    conv.input[1:] = [one.name for one in of_pixels]
     pad.input[0] = pixels
     for node in chain:
         graph.graph.node.remove(node)
