@@ -179,6 +179,101 @@ def test_the_page_works_with_the_network_cable_out(browser, web_student, page_ur
     context.close()
 
 
+def choose(page, view):
+    """Choose how the map is shown, and wait until it is."""
+    seen = int(page.locator("body").get_attribute("data-seen"))
+    page.locator("#shown .segments label", has_text=view).click()
+    wait_for_answers(page, seen + 1)
+
+
+def pixels(page, nth):
+    """Return what a pane shows, uint8 (N, 4)."""
+    read = "(c) => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    return np.array(page.locator("#panes canvas").nth(nth).evaluate(read), np.uint8).reshape(-1, 4)
+
+
+def test_photograph_map_and_refined_map_are_compared_and_saved(page, photographs, tmp_path):
+    show(page, photographs[0])
+    choose(page, "Compare")
+    captions = page.locator("#panes figcaption").all_inner_texts()
+    assert captions == ["Photograph", "Heat", "Heat, refined with texture"]
+    photograph, heat, refined = (pixels(page, nth) for nth in range(3))
+    with Image.open(photographs[0]) as image:
+        np.testing.assert_array_equal(photograph[:, :3], np.asarray(image.convert("RGB")).reshape(-1, 3))
+    assert (heat != photograph).any()
+    assert (refined != heat).any()
+    with page.expect_download() as saved:
+        page.locator("#snapshot").click()
+    saved.value.save_as(tmp_path / "panes.png")
+    with Image.open(tmp_path / "panes.png") as picture:
+        assert picture.width > 3 * 200  # three photographs 200 px wide
+        assert picture.width > 2.5 * picture.height
+    page.locator("#measure").click()  # measured is on one large picture
+    assert page.locator("#panes").is_hidden()
+    assert page.locator("input[name=view][value=heat]").is_checked()
+
+
+def test_a_photograph_too_large_to_refine_is_compared_without(page, tmp_path):
+    write_image(tmp_path / "large.png", np.full((2100, 2100, 3), (90, 120, 60), np.uint8))
+    show(page, tmp_path / "large.png")
+    choose(page, "Compare")
+    assert page.locator("#panes figcaption").all_inner_texts() == ["Photograph", "Heat"]
+
+
+def test_the_camera_is_compared_too(page):
+    page.locator("#welcome [data-do=camera]").click()
+    wait_for_answers(page, 2)
+    choose(page, "Compare")
+    wait_for_answers(page, int(page.locator("body").get_attribute("data-seen")) + 3)
+    assert page.locator("#panes canvas").count() == 3
+    page.locator("#camera").click()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_report_is_one_printed_page_with_all_that_is_said(page, photographs, tmp_path, web_student, language):
+    page.evaluate("() => { window.print = () => { document.body.dataset.printed = 'yes'; }; }")
+    show(page, photographs[0])
+    if language == "zh":
+        page.locator("#language").click()
+    seen = page.locator("body").get_attribute("data-seen")
+    verdict = page.locator("#verdict").inner_text()
+    page.locator("#print").click()
+    page.wait_for_selector("body[data-printed]", timeout=60_000)
+    assert page.locator("body").get_attribute("data-seen") == seen  # what is shown stays
+    assert page.locator("#report").is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator("header").is_hidden()
+    assert page.locator("#report h1").inner_text() == verdict
+    assert photographs[0].name in page.locator("#report p").first.inner_text()
+    assert page.locator("#report img").count() == 3
+    classes = load(web_student).card.classes
+    assert page.locator("#report tbody tr").count() == len(classes)
+    printed = page.pdf(path=tmp_path / "report.pdf", format="A4")
+    assert len(re.findall(rb"/Type /Page\b", printed)) == 1
+    page.emulate_media(media="screen")
+    choose(page, "对照" if language == "zh" else "Compare")  # the photograph is still held
+
+
+def test_a_light_is_offered_where_the_camera_has_one(page):
+    page.locator("#welcome [data-do=camera]").click()
+    wait_for_answers(page, 1)
+    assert page.locator("#light-line").is_hidden()  # the fake camera has none
+    page.locator("#camera").click()
+    page.evaluate("""() => {
+      const track = MediaStreamTrack.prototype;
+      track.getCapabilities = () => ({ torch: true });
+      track.applyConstraints = async ({ advanced: [{ torch }] }) => {
+        if (!torch) throw new DOMException("no", "OverconstrainedError");
+        document.body.dataset.light = String(torch);
+      };
+    }""")
+    page.locator("#camera").click()
+    page.locator("#light").check()
+    page.wait_for_selector("body[data-light=true]")
+    page.locator("#light").uncheck()
+    message(page, "would not switch its light")
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass

@@ -128,7 +128,10 @@ function looked(cells, size, covered, stride) {
 export function strongestClass(card, heat, covered, height, width, threshold = 0.5) {
   const hottest = new Float32Array(height * width).fill(-1);
   const classes = new Int16Array(height * width).fill(-1);
+  const size = heat.height * heat.width;
   for (let c = 0; c < card.classes.length; c++) {
+    // Between cells heat is no higher than in them: a class that is cold in all of them wins no pixel.
+    if (!heat.values.subarray(c * size, (c + 1) * size).some((one) => one >= threshold)) continue;
     const placed = placeMap(card, heat, c, covered, height, width);
     for (let i = 0; i < placed.length; i++) {
       if (placed[i] > hottest[i]) {

@@ -2,25 +2,26 @@
 
 import { Camera } from "./camera.js";
 import { Told } from "./card.js";
-import { download, keep, onFiles, onKeys, readKept, stamp, switchTheme } from "./hands.js";
+import { decode, MOST_PIXELS } from "./decode.js";
+import { keep, onFiles, onKeys, readKept, switchTheme } from "./hands.js";
+import { LIVE_SIDE_PX, watcher } from "./live.js";
 import { Looker } from "./looker.js";
 import { drawRamp, hideAnswer, setChinese, showAnswer, showCard, showClasses, verdictText } from "./panel.js";
-import { percent, titleOf } from "./panel.js";
 import { measuring } from "./measure.js";
+import { Panes } from "./panes.js";
+import { saving } from "./saving.js";
 import { Series } from "./series.js";
 import { Stage } from "./stage.js";
-import { currentLanguage, say, setLanguage } from "./words.js";
+import { announce, tell, tellError } from "./telling.js";
+import { currentLanguage, say, speak } from "./words.js";
 
-const MOST_PIXELS = 16e6; // of a photograph inside the browser; a larger one is shrunk, and that is said
 const MOST_MODEL_BYTES = 100e6;
-const LIVE_SIDE_PX = 480; // of the map over a live picture
 const STILL_SIDE_PX = 800;
-const PANEL_EVERY_MS = 125; // nobody reads faster
 const BEHIND_FROM_S = 0.3;
-const LONGEST_WAIT_MS = 500; // for a frame of a camera that gives none
 
 const $ = (id) => document.getElementById(id);
 const stage = new Stage();
+const panes = new Panes();
 const looker = new Looker();
 const camera = new Camera($("video"), () => {
   tell("camera_lost", {}, true);
@@ -35,28 +36,13 @@ const now = {
   rate: 0, behind: 0, panelAt: 0, seen: 0, work: Promise.resolve(),
 };
 
-const options = (side) => ({ shown: now.shown, view: now.view === "classes" ? "classes" : "heat", refine: now.refine, side, umPerPx: now.umPerPx });
+const options = (side) => ({ shown: now.shown, view: now.view === "photo" ? "heat" : now.view, refine: now.refine, side, umPerPx: now.umPerPx });
 
 /** Do one thing after the other: the worker looks at one photograph at a time. */
 function after(task) {
   const done = now.work.then(task);
   now.work = done.catch(() => {});
   return done;
-}
-
-/** Say a sentence below the answer; it stays until the next one where it is a warning. */
-let silence = 0;
-function tell(key, values = {}, isWarning = false) {
-  const message = $("message");
-  message.textContent = key ? say(key, values) : "";
-  message.classList.toggle("warn", isWarning);
-  clearTimeout(silence);
-  if (key && !isWarning) silence = setTimeout(() => (message.textContent = ""), 6000);
-}
-
-function tellError(error, name = "") {
-  if (error instanceof Told) tell(error.key, { name, ...error.values }, true);
-  else tell("failed", { what: String(error?.message ?? error) }, true);
 }
 
 // ---- the model
@@ -77,32 +63,13 @@ async function openModel(content, name) {
 
 // ---- photographs
 
-async function decode(file) {
-  let bitmap;
-  try {
-    const how = { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
-    bitmap = await createImageBitmap(file, how);
-  } catch {
-    throw new Told("not_image");
-  }
-  const { width, height } = bitmap;
-  const longSide = now.card?.long_side_px;
-  if (longSide && Math.min(width, height) * longSide < Math.max(width, height)) throw new Told("narrow");
-  if (width * height <= MOST_PIXELS) return bitmap;
-  const factor = Math.sqrt(MOST_PIXELS / (width * height));
-  const size = { resizeWidth: Math.floor(width * factor), resizeHeight: Math.floor(height * factor), resizeQuality: "high" };
-  const shrunk = await createImageBitmap(bitmap, size);
-  bitmap.close();
-  tell("shrunk", { name: file.name, pixels: Math.round((width * height) / 1e6), most: MOST_PIXELS / 1e6 }, true);
-  return shrunk;
-}
-
 async function openPhotograph(file) {
   stopCamera();
   try {
-    const bitmap = await decode(file);
+    const { bitmap, shrunkFrom } = await decode(file, now.card);
+    if (shrunkFrom) tell("shrunk", { name: file.name, pixels: Math.round(shrunkFrom / 1e6), most: MOST_PIXELS / 1e6 }, true);
     stage.showBitmap(bitmap);
-    stage.showMap(null);
+    showMap(null);
     if (!now.card) {
       keepBitmap(bitmap);
       tell("no_model", {}, true);
@@ -113,7 +80,8 @@ async function openPhotograph(file) {
     take(answer);
     announce(verdictText(now.card, answer));
     series.add({ name: file.name, file, answer: { ...answer, bitmap: null }, card: now.card }, answer.bitmap);
-    if (now.refine && !answer.refined && now.view === "heat") tell("not_refined", {}, true);
+    const wantsRefined = (now.view === "heat" && now.refine) || now.view === "compare";
+    if (wantsRefined && !answer.refined && !answer.refinedMap) tell("not_refined", {}, true);
   } catch (error) {
     tellError(error, file.name);
     const told = error instanceof Told ? say(error.key, { name: file.name, ...error.values }) : String(error);
@@ -159,6 +127,8 @@ async function startCamera(wanted) {
   try {
     await camera.start(wanted);
     keepBitmap(null);
+    panes.hide();
+    $("light").checked = false;
     Object.assign(now, { live: true, frozen: false, answer: null, name: "", rate: 0 });
     tell(now.card ? "" : "no_model", {}, !now.card);
     await camera.describe($("device"), $("resolution"));
@@ -171,47 +141,21 @@ async function startCamera(wanted) {
   }
 }
 
+const watch = watcher(now, camera, { look: (bitmap, side) => after(() => looker.look(bitmap, options(side))), take, showVideo });
+
 function stopCamera() {
   camera.stop();
   Object.assign(now, { live: false, frozen: false });
 }
 
-/** Look at the newest frame whenever the worker is free; those in between are passed over. */
-let watching = 0;
-async function watch() {
-  const mine = ++watching;
-  const video = $("video");
-  let answeredAt = 0;
-  while (camera.isOn && mine === watching) {
-    await camera.newFrame(LONGEST_WAIT_MS);
-    if (!camera.isOn || mine !== watching || now.frozen || video.readyState < 2) continue;
-    const size = [video.videoWidth, video.videoHeight];
-    if (now.umPerPx && now.liveSize && String(now.liveSize) !== String(size)) {
-      setScale(null); // a camera that bins and one that crops have scales of their own
-      tell("forgotten_scale", {}, true);
-    }
-    now.liveSize = size;
-    stage.showVideo(...size);
-    if (!now.card) continue;
-    const started = performance.now();
-    try {
-      const bitmap = await createImageBitmap(video, { colorSpaceConversion: "none" });
-      const answer = await after(() => looker.look(bitmap, options(LIVE_SIDE_PX)));
-      if (!camera.isOn || mine !== watching || now.frozen) {
-        answer.bitmap.close();
-        continue;
-      }
-      const ended = performance.now();
-      now.behind = (ended - started) / 1000;
-      const perSecond = 1000 / (ended - answeredAt);
-      now.rate = now.rate === 0 ? perSecond : 0.9 * now.rate + 0.1 * perSecond;
-      answeredAt = ended;
-      take(answer, ended - now.panelAt < PANEL_EVERY_MS);
-    } catch (error) {
-      tellError(error);
-      await new Promise((resolve) => setTimeout(resolve, LONGEST_WAIT_MS));
-    }
+/** Show the camera's picture in its size; another size than before has another scale. */
+function showVideo(size) {
+  if (now.umPerPx && now.liveSize && String(now.liveSize) !== String(size)) {
+    setScale(null); // a camera that bins and one that crops have scales of their own
+    tell("forgotten_scale", {}, true);
   }
+  now.liveSize = size;
+  stage.showVideo(...size);
 }
 
 /** Hold the frame that was analysed last, so that map and photograph belong together. */
@@ -234,12 +178,20 @@ function take(answer, onlyMap = false) {
   keepBitmap(answer.bitmap);
   now.answer = answer;
   if (isFirst) changed();
+  document.body.dataset.network = answer.milliseconds.network.toFixed(1);
   document.body.dataset.seen = String(++now.seen);
-  stage.showMap(now.view === "photo" ? null : answer.map);
+  showMap(answer);
   if (onlyMap) return;
   now.panelAt = performance.now();
   showAnswer(now.card, answer);
   showState();
+}
+
+/** Show an answer's map, or its panes; null takes either off. */
+function showMap(answer) {
+  if (answer && now.bitmap && now.view === "compare") panes.show(now.bitmap, answer, now.opacity, now.umPerPx);
+  else panes.hide();
+  stage.showMap(answer && now.view !== "photo" ? answer.map : null);
 }
 
 function showState() {
@@ -255,26 +207,24 @@ function showState() {
   badge.hidden = !badge.textContent;
 }
 
-let spokenAt = 0;
-function announce(text) {
-  if (performance.now() - spokenAt < 1500 || $("spoken").textContent === text) return;
-  spokenAt = performance.now();
-  $("spoken").textContent = text;
-}
 setInterval(() => now.live && now.answer && announce(verdictText(now.card, now.answer)), 3000);
 
 /** Bring everything that depends on the state in line with it. */
 function changed() {
   const has = now.answer !== null && now.bitmap !== null;
-  if (!now.live && !now.bitmap) stage.clear();
+  if (!now.live && !now.bitmap) {
+    stage.clear();
+    panes.hide();
+  }
   $("camera").classList.toggle("on", now.live);
   $("camera").querySelector("span").textContent = say(now.live ? "stop" : "camera");
-  for (const id of ["snapshot", "table"]) $(id).disabled = !has;
+  for (const id of ["snapshot", "table", "print"]) $(id).disabled = !has;
   $("freeze").disabled = !(now.live && has);
   $("freeze").setAttribute("aria-pressed", String(now.frozen));
   $("measure").disabled = !has;
   $("shown").hidden = $("legend").hidden = now.card === null;
   $("source").hidden = !now.live;
+  $("light-line").hidden = !camera.hasLight;
   document.body.classList.toggle("empty", !now.live && !now.bitmap);
   if (now.card) {
     showClasses(now.card, now.shown, (shown) => choose({ shown }));
@@ -294,25 +244,32 @@ function choose(wanted) {
     stage.opacity = now.opacity;
     $("opacity").value = Math.round(100 * now.opacity);
     drawRamp(now.opacity);
+    if (now.view === "compare" && now.answer) showMap(now.answer);
     remember();
     return;
   }
   $("refine").checked = now.refine;
   for (const one of document.getElementsByName("view")) one.checked = one.value === now.view;
   for (const one of document.getElementsByName("shown")) one.checked = one.value === String(now.shown ?? "");
-  $("ramp").classList.toggle("off", now.view !== "heat");
-  if (now.view === "photo") stage.showMap(null);
+  $("ramp").classList.toggle("off", now.view !== "heat" && now.view !== "compare");
+  $("refine").disabled = now.view !== "heat";
+  if (now.view !== "compare") panes.hide(); // at once: the line of a measurement is drawn on what is below
+  if (now.view === "photo") showMap(null);
   else lookAgain();
 }
 
 function setScale(umPerPx) {
   now.umPerPx = umPerPx;
   stage.umPerPx = umPerPx;
+  if (now.view === "compare" && now.answer) showMap(now.answer);
   showState();
 }
 
 const measure = measuring(stage, {
-  begin: () => now.live && !now.frozen && freezeOr(false),
+  begin: () => {
+    if (now.live && !now.frozen) freezeOr(false);
+    if (now.view === "compare") choose({ view: "heat" }); // a line is drawn over one large picture
+  },
   tell,
   setScale: (umPerPx) => {
     setScale(umPerPx);
@@ -323,28 +280,19 @@ const measure = measuring(stage, {
 
 // ---- what is saved
 
-const stem = () => (now.name ? now.name.replace(/\.[^.]*$/, "") : "camera");
-
-function save(blob, name) {
-  download(blob, name);
-  tell("kept", { name });
+/** Look at the held photograph once more, for a report; what is shown stays as it is. */
+async function compared() {
+  if (now.live && !now.frozen) freezeOr(false);
+  const bitmap = now.bitmap;
+  if (!bitmap) return null;
+  now.bitmap = null; // the worker has it meanwhile
+  const answer = await after(() => looker.look(bitmap, { ...options(STILL_SIDE_PX), view: "compare" }));
+  keepBitmap(answer.bitmap);
+  changed();
+  return answer;
 }
 
-async function snapshot() {
-  const { answer, card } = now;
-  const top = answer.order.slice(0, 3).map((c) => `${titleOf(card.classes[c])} ${percent(answer.probabilities[c])}`);
-  const map = now.view === "photo" ? null : answer.map;
-  const of = map && now.view === "heat" ? [`${say("heat")}: ${titleOf(card.classes[answer.shown])}`] : [];
-  const about = [...of, now.name || stamp(), card.name].join("  ·  ");
-  const words = [verdictText(card, answer), top.join(",  "), about];
-  const opacity = now.opacity;
-  save(await stage.picture(now.bitmap, { map, opacity, words }), `${stem()}-${stamp()}.png`);
-}
-
-function table() {
-  if (now.live) series.add({ name: `camera ${stamp()}`, answer: { ...now.answer, bitmap: null }, card: now.card }, now.bitmap);
-  save(new Blob([series.csv(now.card, now.umPerPx)], { type: "text/csv" }), `geocamnet-${stamp()}.csv`);
-}
+const { snapshot, table, report } = saving(now, series, tell, compared);
 
 // ---- hands
 
@@ -361,6 +309,7 @@ const actions = {
   freeze: () => freezeOr(now.frozen),
   measure,
   snapshot: () => snapshot().catch(tellError),
+  report: () => report().catch(tellError),
   table,
   clear: () => series.clear(),
 };
@@ -382,6 +331,12 @@ const sizeOf = () => $("resolution").value.split("x").map(Number);
 for (const id of ["device", "resolution"]) {
   $(id).addEventListener("change", () => startCamera({ device: $("device").value, size: sizeOf() }));
 }
+$("light").addEventListener("change", () => {
+  camera.light($("light").checked).catch((error) => {
+    $("light").checked = false;
+    tellError(error);
+  });
+});
 $("about-open").addEventListener("click", () => $("about").showModal());
 $("language").addEventListener("click", () => {
   speak(currentLanguage() === "zh" ? "en" : "zh");
@@ -402,7 +357,7 @@ onKeys(
   {
     c: () => nextClass(1), x: () => nextClass(-1), 0: () => choose({ shown: null }),
     "+": () => fade(0.1), "=": () => fade(0.1), "-": () => fade(-0.1), t: () => choose({ refine: !now.refine }),
-    s: () => $("snapshot").click(), m: () => $("measure").click(), " ": () => $("freeze").click(),
+    s: () => $("snapshot").click(), p: () => $("print").click(), m: () => $("measure").click(), " ": () => $("freeze").click(),
   },
   () => now.card !== null,
 );
@@ -410,11 +365,6 @@ onKeys(
 // ---- the beginning
 
 const remember = () => keep({ language: currentLanguage(), theme: document.documentElement.dataset.theme, opacity: now.opacity });
-
-function speak(language) {
-  setLanguage(language);
-  Object.assign($("language"), { textContent: language === "zh" ? "English" : "中文", lang: language === "zh" ? "en" : "zh", ariaLabel: language === "zh" ? "English" : "中文" });
-}
 
 async function begin() {
   const kept = readKept();

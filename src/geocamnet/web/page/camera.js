@@ -66,6 +66,22 @@ export class Camera {
     this.#taken = this.#frames;
   }
 
+  /** Whether the camera has a light of its own that can be switched. */
+  get hasLight() {
+    const [track] = this.#stream?.getVideoTracks() ?? [];
+    return track?.getCapabilities?.().torch === true;
+  }
+
+  /** @throws {Told} the camera would not */
+  async light(isOn) {
+    const [track] = this.#stream?.getVideoTracks() ?? [];
+    try {
+      await track.applyConstraints({ advanced: [{ torch: isOn }] });
+    } catch {
+      throw new Told("light_refused");
+    }
+  }
+
   stop() {
     const stream = this.#stream;
     this.#stream = null; // before the tracks end: this end is wanted

@@ -73,8 +73,8 @@ export function drawRamp(opacity) {
   canvas.getContext("2d").putImageData(picture, 0, 0);
 }
 
-/** The card, as far as a person wants to know it. */
-export function showCard(card) {
+/** The card, as far as a person wants to know it: [key of a word, text]. */
+export function cardLines(card) {
   const figure = card.metrics?.model?.balanced_accuracy;
   const lines = {
     known: card.classes.map(titleOf).join(", "),
@@ -85,6 +85,10 @@ export function showCard(card) {
     data: card.data?.name ?? "",
     limits: card.limits, licence: card.licence, attribution: card.attribution,
   };
-  const rows = Object.entries(lines).filter(([, text]) => text);
+  return Object.entries(lines).filter(([, text]) => text);
+}
+
+export function showCard(card) {
+  const rows = cardLines(card);
   $("card").replaceChildren(...rows.flatMap(([key, text]) => [element("dt", { textContent: say(key) }), element("dd", { textContent: text })]));
 }

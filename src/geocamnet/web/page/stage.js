@@ -1,14 +1,8 @@
 // The photograph with its map: layers that share one frame, the scale bar, the line of a measurement.
 
+import { lengthLabel, roundLength } from "./picture.js";
+
 const $ = (id) => document.getElementById(id);
-
-/** The longest of 1, 2 or 5 times a power of ten that is not above `longest`. */
-export function roundLength(longest) {
-  const power = 10 ** Math.floor(Math.log10(longest));
-  return [5, 2, 1, 0.5].map((one) => one * power).find((one) => one <= longest * (1 + 1e-9));
-}
-
-export const lengthLabel = (um) => (um >= 1000 ? `${um / 1000} mm` : `${um} µm`);
 
 export class Stage {
   #size = null; // of what is shown, in its own pixels
@@ -52,6 +46,10 @@ export class Stage {
 
   get size() {
     return this.#size;
+  }
+
+  get umPerPx() {
+    return this.#umPerPx;
   }
 
   showVideo(width, height) {
@@ -114,51 +112,6 @@ export class Stage {
     $("frame").style.height = `${Math.floor(height * factor)}px`;
     this.drawLine(this.#line);
     this.#drawBar();
-  }
-
-  /**
-   * The picture as it is seen, with a scale bar and a strip of words below, as a PNG.
-   * @param {string[]} words lines, the first one large
-   * @returns {Promise<Blob>}
-   */
-  async picture(bitmap, { map, opacity, words }) {
-    const factor = Math.max(1, 1000 / bitmap.width); // small photographs are enlarged, so that words can be read
-    const [width, height] = [Math.round(bitmap.width * factor), Math.round(bitmap.height * factor)];
-    const letter = Math.round(Math.max(18, width / 48));
-    const strip = Math.round(letter * (1.5 * words.length + 1.6));
-    const canvas = new OffscreenCanvas(width, height + strip);
-    const draw = canvas.getContext("2d");
-    draw.fillStyle = "#fff";
-    draw.fillRect(0, 0, width, height + strip);
-    draw.imageSmoothingQuality = "high";
-    draw.drawImage(bitmap, 0, 0, width, height);
-    if (map) {
-      const layer = new OffscreenCanvas(map.width, map.height);
-      layer.getContext("2d").putImageData(new ImageData(map.rgba, map.width, map.height), 0, 0);
-      draw.globalAlpha = opacity;
-      draw.drawImage(layer, 0, 0, width, height);
-      draw.globalAlpha = 1;
-    }
-    const font = (size, weight = 400) => `${weight} ${size}px system-ui, sans-serif`;
-    if (this.#umPerPx) {
-      const um = roundLength((bitmap.width / 4) * this.#umPerPx);
-      const long = (um / this.#umPerPx) * factor;
-      const [x, y] = [width - long - letter * 1.4, height - letter * 2.6];
-      draw.fillStyle = "rgb(0 0 0 / 0.6)";
-      draw.fillRect(x - letter * 0.7, y - letter * 0.4, long + letter * 1.4, letter * 2.4);
-      draw.fillStyle = "#fff";
-      draw.font = font(letter, 600);
-      draw.textAlign = "center";
-      draw.fillText(lengthLabel(um), x + long / 2, y + letter * 0.8);
-      draw.fillRect(x, y + letter * 1.3, long, Math.max(2, letter / 5));
-    }
-    draw.textAlign = "left";
-    words.forEach((line, i) => {
-      draw.fillStyle = i === 0 ? "#15181b" : "#4d545b";
-      draw.font = i === 0 ? font(Math.round(letter * 1.25), 600) : font(letter);
-      draw.fillText(line, letter, height + letter * (2 + 1.5 * i), width - 2 * letter);
-    });
-    return canvas.convertToBlob({ type: "image/png" });
   }
 
   #show(width, height) {

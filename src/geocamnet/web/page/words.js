@@ -5,9 +5,12 @@ const ENGLISH = {
   welcome_more: "Show a thin section to the camera, or drop photographs here.",
   private: "Everything happens inside this browser; no photograph leaves it.",
   drop_here: "Drop photographs, or a model file",
-  camera: "Camera", photographs: "Photographs", sample: "Drawn sample", freeze: "Freeze", measure: "Scale",
-  snapshot: "Picture", table: "Table", tools: "Tools", photograph: "Photograph with its map", result: "Result",
-  stop: "Stop", theme: "Light or dark", map: "Map", heat: "Heat", classes: "Classes", photo_only: "None",
+  camera: "Camera", photographs: "Photographs", open: "Open", sample: "Drawn sample", freeze: "Freeze", measure: "Scale",
+  snapshot: "Picture", table: "Table", report: "Report", tools: "Tools", photograph: "Photograph with its map", result: "Result",
+  stop: "Stop", theme: "Light or dark", map: "Map", heat: "Heat", classes: "Classes", photo_only: "None", compare: "Compare",
+  photo: "Photograph", heat_refined: "Heat, refined with texture", light: "Light", light_refused: "The camera would not switch its light.",
+  report_heat: "Heat: evidence for {name}, from none (dark blue, clear) to full (yellow), on a scale that is the same for every photograph.",
+  report_area: "Area: pixels whose hottest class reaches half heat.",
   no_evidence: "no evidence", full_evidence: "full", opacity: "Opacity", refine: "Refine with texture",
   class_shown: "Class", area: "area", most_probable: "The most probable", device: "Device", resolution: "Resolution",
   series: "Series", clear: "Clear", measured_line: "How long is the line?", length_um: "Length in µm",
@@ -58,9 +61,12 @@ const CHINESE = {
   welcome_more: "用摄像头对准薄片，或把照片拖到这里。",
   private: "一切都在本浏览器内完成，照片不会离开这台设备。",
   drop_here: "放下照片或模型文件",
-  camera: "摄像头", photographs: "照片", sample: "绘制样例", freeze: "定格", measure: "比例尺",
-  snapshot: "存图", table: "表格", tools: "工具", photograph: "照片与热图", result: "结果",
-  stop: "停止", theme: "浅色或深色", map: "图层", heat: "热图", classes: "类别", photo_only: "无",
+  camera: "摄像头", photographs: "照片", open: "打开", sample: "绘制样例", freeze: "定格", measure: "比例尺",
+  snapshot: "存图", table: "表格", report: "报告", tools: "工具", photograph: "照片与热图", result: "结果",
+  stop: "停止", theme: "浅色或深色", map: "图层", heat: "热图", classes: "类别", photo_only: "无", compare: "对照",
+  photo: "照片", heat_refined: "纹理细化的热图", light: "补光", light_refused: "摄像头未能开关补光。",
+  report_heat: "热图：{name} 的证据，从无（深蓝、透明）到充分（黄色），所有照片使用同一标尺。",
+  report_area: "面积：最热类别达到半热的像素。",
   no_evidence: "无证据", full_evidence: "充分", opacity: "不透明度", refine: "用纹理细化",
   class_shown: "类别", area: "面积", most_probable: "最可能的类别", device: "设备", resolution: "分辨率",
   series: "系列", clear: "清空", measured_line: "这条线有多长？", length_um: "长度（µm）",
@@ -109,7 +115,7 @@ const CHINESE = {
 const ALL = { en: ENGLISH, zh: CHINESE };
 let language = "en";
 
-export function setLanguage(wanted) {
+function setLanguage(wanted) {
   language = wanted in ALL ? wanted : "en";
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   for (const one of document.querySelectorAll("[data-say]")) one.textContent = say(one.dataset.say);
@@ -117,6 +123,13 @@ export function setLanguage(wanted) {
     one.setAttribute("aria-label", say(one.dataset.sayLabel));
     if (one.tagName === "BUTTON") one.title = say(one.dataset.sayLabel);
   }
+}
+
+/** Speak a language, and offer the other one. */
+export function speak(wanted) {
+  setLanguage(wanted);
+  const [name, tag] = language === "zh" ? ["English", "en"] : ["中文", "zh"];
+  Object.assign(document.getElementById("language"), { textContent: name, lang: tag, ariaLabel: name });
 }
 
 export const currentLanguage = () => language;

@@ -63,7 +63,8 @@ async function open(content) {
 /**
  * Look at a photograph.
  * @param {ImageBitmap} bitmap taken over, and given back with the answer
- * @param {object} options shown (position of a class, null: the most probable), view (heat, classes), refine,
+ * @param {object} options shown (position of a class, null: the most probable), view (heat, classes; compare: the
+ *   plain and the refined heat), refine,
  *   side (long side of the map that is returned), raw (return the class maps too)
  */
 async function look(bitmap, options) {
@@ -83,26 +84,27 @@ async function look(bitmap, options) {
   const covered = cellsCovered(card, seen.height, seen.width);
   const [h, w] = scaledSize(height, width, Math.min(options.side ?? 480, Math.max(height, width)));
   const areas = strongestClass(card, heat, covered, ...scaledSize(height, width, Math.min(200, Math.max(h, w))));
-  let painted;
-  let refined = false;
-  if (options.view === "classes") {
-    painted = paintClasses(card, strongestClass(card, heat, covered, h, w).classes);
-  } else {
-    refined = Boolean(options.refine) && width * height <= MOST_REFINED_PIXELS;
-    const size = refined ? [height, width] : [h, w];
-    let one = placeMap(card, heat, shown, covered, ...size);
-    if (refined) one = enhance(one, textureGuide(rgb, height, width, card.texture), height, width, card.texture.window_px);
-    painted = { ...paintHeat(one), height: size[0], width: size[1], heat: options.raw ? one : undefined };
-  }
+  const canRefine = width * height <= MOST_REFINED_PIXELS;
+  const refine = () => {
+    const one = placeMap(card, heat, shown, covered, height, width);
+    const finer = enhance(one, textureGuide(rgb, height, width, card.texture), height, width, card.texture.window_px);
+    return { ...paintHeat(finer), height, width, heat: options.raw ? finer : undefined };
+  };
+  const plain = () => ({ ...paintHeat(placeMap(card, heat, shown, covered, h, w)), height: h, width: w });
+  const refined = options.view === "heat" && Boolean(options.refine) && canRefine;
+  let map;
+  if (options.view === "classes") map = { ...paintClasses(card, strongestClass(card, heat, covered, h, w).classes), height: h, width: w };
+  else map = refined ? refine() : plain();
+  const refinedMap = options.view === "compare" && canRefine ? refine() : null;
   const answer = {
     probabilities: Array.from(probabilities), order, ...verdict, distance, shown, refined,
     percent: areas.percent,
-    map: { height: h, width: w, ...painted },
+    map, refinedMap,
     maps: options.raw ? maps : undefined,
     size: { width, height },
     bitmap, milliseconds: { network, all: performance.now() - started },
   };
-  return [answer, [bitmap, answer.map.rgba.buffer]];
+  return [answer, [bitmap, map.rgba.buffer, ...(refinedMap ? [refinedMap.rgba.buffer] : [])]];
 }
 
 async function run({ card, session }, rgb, height, width) {
