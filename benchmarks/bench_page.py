@@ -27,7 +27,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from browsing import serving
-
 from geocamnet.images import written_aside
 from geocamnet.runtime.model import bundled_student, load
 from geocamnet.web.server import app_of
