@@ -369,10 +369,12 @@ def test_the_citation_file_is_complete():
     assert {2016, 2019, 2023, 2013, 1973} <= {one.get("year") for one in cited["references"]}
 
 
-def test_the_picture_of_the_readme_is_there():
+def test_the_pictures_of_the_readme_are_there():
     from geocamnet.images import read_image
 
-    (picture,) = re.findall(r"!\[.+?\]\((.+?)\)", README.read_text(encoding="utf-8"))
-    image = read_image(ROOT / picture)
-    assert image.shape[1] > image.shape[0]
-    assert np.ptp(image) > 100
+    pictures = re.findall(r"!\[.+?\]\((.+?)\)", README.read_text(encoding="utf-8"))
+    assert pictures == ["docs/images/demo.jpg", "docs/images/page.jpg"]
+    for picture in pictures:
+        image = read_image(ROOT / picture)
+        assert image.shape[1] > image.shape[0]
+        assert np.ptp(image) > 100
