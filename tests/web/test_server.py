@@ -1,7 +1,12 @@
 """The server hands out its table of files with strict headers, and nothing else to nobody else."""
 
 import http.client
+import shutil
 import socket
+import ssl
+import subprocess
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,7 +19,7 @@ from starlette.testclient import TestClient
 from geocamnet.cli import main
 from geocamnet.errors import DataError
 from geocamnet.web import server as server_module
-from geocamnet.web.server import HEADERS, app_of, listen
+from geocamnet.web.server import HEADERS, Certificate, app_of, listen, serve
 
 
 @pytest.fixture
@@ -140,3 +145,63 @@ def test_a_missing_model_file_is_one_sentence(any_engine, capsys):
         main(["web", "--model", "nowhere.onnx"])
     assert ended.value.code == 2
     assert "nowhere.onnx" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory):
+    """Return a certificate for 127.0.0.1 that signs itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here to make a certificate with")
+    folder = tmp_path_factory.mktemp("certificate")
+    made = Certificate(folder / "chain.pem", folder / "key.pem")
+    about = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-out", made.chain, "-keyout", made.key]
+    subprocess.run([*command, *about], check=True, capture_output=True)
+    return made
+
+
+def test_with_a_certificate_the_page_comes_over_https(files, secured, monkeypatch):
+    listening = []
+
+    def listen_and_tell(host, port):
+        listening.append(listen(host, port))
+        return listening[0]
+
+    monkeypatch.setattr(server_module, "listen", listen_and_tell)
+    running = []
+    start = server_module.uvicorn.Server.run
+    monkeypatch.setattr(
+        server_module.uvicorn.Server, "run", lambda self, **how: (running.append(self), start(self, **how))[1]
+    )
+    options = {"host": "127.0.0.1", "port": 0, "secured": secured}
+    thread = threading.Thread(target=serve, args=(files,), kwargs=options, daemon=True)
+    thread.start()
+    while not (running and running[0].started):
+        assert thread.is_alive()
+        time.sleep(0.02)
+    try:
+        trusting = ssl.create_default_context(cafile=str(secured.chain))
+        asked = http.client.HTTPSConnection("127.0.0.1", listening[0].getsockname()[1], context=trusting, timeout=20)
+        asked.request("GET", "/index.html", headers={"Accept-Encoding": "identity"})
+        answer = asked.getresponse()
+        assert (answer.status, answer.read()) == (200, files["index.html"].content)
+        asked.close()
+    finally:
+        running[0].should_exit = True
+        thread.join(20)
+
+
+def test_a_certificate_that_is_none_or_another_ones_gets_a_sentence(secured, tmp_path, capsys):
+    with pytest.raises(DataError, match=r"none\.pem: no such file"):
+        Certificate(tmp_path / "none.pem", secured.key).check()
+    (tmp_path / "letter.pem").write_text("Dear all,", encoding="utf-8")
+    with pytest.raises(DataError, match="can't be used for https"):
+        Certificate(tmp_path / "letter.pem", secured.key).check()
+    locked = tmp_path / "locked.pem"
+    command = ["openssl", "rsa", "-aes128", "-passout", "pass:secret", "-in", secured.key, "-out", locked]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(DataError, match="without a password"):
+        Certificate(secured.chain, locked).check()
+    with pytest.raises(SystemExit):
+        main(["web", "--certificate", str(secured.chain), "--port", "0"])
+    assert "belong together" in capsys.readouterr().err

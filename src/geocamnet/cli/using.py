@@ -271,6 +271,8 @@ def web(
     model: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8765,
+    certificate: Path | None = None,
+    key: Path | None = None,
     static: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -280,6 +282,9 @@ def web(
         model: model file the page opens with; the bundled one where none is named, or the page asks for one.
         host: address to listen on; 127.0.0.1 is this machine alone.
         port: to listen on; 0 takes a free one.
+        certificate: PEM file with the chain of certificates, to serve over https: browsers give cameras to no other
+            page of another machine.
+        key: PEM file with the certificate's key.
         static: write the page into this folder, as plain files for any static host, and serve nothing.
         overwrite: let --static write into a folder that holds something.
     """
@@ -288,6 +293,8 @@ def web(
     from geocamnet.web.site import site
     from geocamnet.web.static import write_site
 
+    if (certificate is None) != (key is None):
+        raise DataError("--certificate CHAIN.pem and --key KEY.pem belong together; received one of them.")
     opened = None
     if model is not None:
         opened = load(model)
@@ -307,10 +314,11 @@ def web(
         )
         return
     try:
-        from geocamnet.web.server import serve
+        from geocamnet.web.server import Certificate, serve
     except ModuleNotFoundError as error:
         raise DataError(missing_extra(error.name or "starlette", "web")) from error
-    serve(site(opened), host=host, port=port)
+    secured = Certificate(certificate, key) if certificate is not None and key is not None else None
+    serve(site(opened), host=host, port=port, secured=secured)
 
 
 @app.command(sort_key=16)

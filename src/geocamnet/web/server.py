@@ -8,8 +8,10 @@ import ipaddress
 import logging
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -36,6 +38,31 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What https needs, as PEM files: the chain of certificates, and the key of the first of them."""
+
+    chain: Path
+    key: Path
+
+    def check(self) -> None:
+        """Raise a DataError where the two are not there or do not belong together."""
+        for file in (self.chain, self.key):
+            if not file.is_file():
+                raise DataError(f"{file}: no such file. https needs --certificate CHAIN.pem and --key KEY.pem.")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, password=_no_password)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.chain} and {self.key}: can't be used for https ({error}). Both must be PEM files, the key that "
+                "of the certificate, and without a password."
+            ) from error
+
+
+def _no_password() -> str:
+    raise ValueError("the key asks for a password")  # or the terminal would be asked, and a server waits for nobody
 
 
 @dataclass(frozen=True)
@@ -70,27 +97,31 @@ def app_of(files: Mapping[str, SiteFile], *, host: str = "127.0.0.1") -> Starlet
     return Starlette(routes=[Route("/{path:path}", answer, methods=methods)])
 
 
-def serve(files: Mapping[str, SiteFile], *, host: str, port: int) -> None:
+def serve(files: Mapping[str, SiteFile], *, host: str, port: int, secured: Certificate | None = None) -> None:
     """Serve until Ctrl-C.
 
     Args:
         files: as `site.site` gives them.
         host: a single address or name to listen on.
         port: 0 takes a free one.
+        secured: serve over https, which gives other machines their cameras.
 
     Raises:
-        DataError: the address can't be listened on.
+        DataError: the address can't be listened on, or the certificate can't be used.
     """
+    if secured is not None:
+        secured.check()
     listener = listen(host, port)
     address = listener.getsockname()
     shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-    log.info("the page: http://%s:%d/  (Ctrl-C ends it)", shown, address[1])
-    if not _is_loopback(host):
+    log.info("the page: %s://%s:%d/  (Ctrl-C ends it)", "https" if secured else "http", shown, address[1])
+    if not (secured or _is_loopback(host)):
         log.warning("everybody who reaches %s can open the page; browsers give it no camera without https", shown)
     config = uvicorn.Config(
         app_of(files, host=host), log_level="warning", server_header=False, ws="none", lifespan="off", http="h11",
         h11_max_incomplete_event_size=MOST_HEADER_BYTES, limit_concurrency=MOST_AT_ONCE, timeout_keep_alive=5,
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=2, ssl_certfile=secured.chain if secured else None,
+        ssl_keyfile=secured.key if secured else None,
     )  # fmt: skip
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
