@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import count
 
 import numpy as np
 import pytest
@@ -188,11 +187,27 @@ def live_for(process, folder, seconds, *, until_it_writes):
     return alive
 
 
+def end_in_spite_of_kills(words, out, at_work, draw, at_most):
+    """Begin a command, kill it while there should be work left, give it again, let it end; return how many kills."""
+    kills, left = 0, at_work
+    while kills < at_most and left > at_work / 5:
+        seconds, until_it_writes = draw.uniform(0, left), draw.random() < 0.5  # half of the kills are amid writing
+        process = start(words(out))
+        alive = live_for(process, out, seconds, until_it_writes=until_it_writes)
+        tell(f"{out.parent.name}: {seconds:.3f} s{' and a write' * until_it_writes}: {'killed' if alive else 'ended'}")
+        if not alive:
+            let_end(process)
+            return kills
+        kill(process)
+        kills, left = kills + 1, left - seconds
+    let_end(start(words(out)))
+    return kills
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_killed_at_any_moment_and_given_again_it_ends_in_the_files_of_an_unbroken_run(name, tmp_path, request):
     words = request.getfixturevalue(f"{name}_words")
-    tries = (tmp_path / f"try{number}" / "out" for number in count())
-    out = next(tries)
+    out = tmp_path / "unbroken" / "out"
     process = start(words(out))
     wait_for_change(process, out)
     began = time.monotonic()
@@ -200,21 +215,9 @@ def test_killed_at_any_moment_and_given_again_it_ends_in_the_files_of_an_unbroke
     at_work, whole = time.monotonic() - began, hashes(out)
     tell(f"{name}: {len(whole)} files in {at_work:.1f} s of work")
 
-    draw, kills, ended, lived = random.Random(name), 0, 0, 0.0
-    out = next(tries)
+    draw, kills, number = random.Random(name), 0, 0
     while kills < KILLS:
-        # As long as there should be work left; half of the kills are at any moment, the other half amid writing.
-        seconds, until_it_writes = draw.uniform(0, max(at_work - lived, at_work / 10)), draw.random() < 0.5
-        process = start(words(out))
-        alive = live_for(process, out, seconds, until_it_writes=until_it_writes)
-        tell(f"{out.parent.name}: {seconds:.3f} s{' and a write' * until_it_writes}: {'killed' if alive else 'ended'}")
-        if alive:
-            kill(process)
-            kills, lived = kills + 1, lived + seconds
-        else:
-            let_end(process)
-            assert hashes(out) == whole
-            ended, out, lived = ended + 1, next(tries), 0.0
-    let_end(start(words(out)))
-    tell(f"{name}: {kills} killed, {ended} had ended by themselves")
-    assert hashes(out) == whole
+        out, number = tmp_path / f"try{number}" / "out", number + 1
+        kills += end_in_spite_of_kills(words, out, at_work, draw, KILLS - kills)
+        assert hashes(out) == whole
+    tell(f"{name}: {kills} kills in {number} tries")
