@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from geocamnet.errors import DataError
-from geocamnet.images import list_images, read_image, write_image, written_aside
+from geocamnet.images import is_empty, list_images, read_image, remove_asides, write_image, written_aside
 
 
 @pytest.fixture
@@ -242,6 +242,24 @@ def test_an_error_while_writing_aside_passes_through_and_leaves_nothing(tmp_path
     with pytest.raises(ZeroDivisionError), written_aside(tmp_path / "a.txt") as aside:
         aside.write_text(str(1 / 0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_leaves_counts_for_nothing_and_is_removed(tmp_path):
+    for file in (tmp_path / "a.txt", tmp_path / "deep" / "down" / "b.txt"):
+        with written_aside(file) as aside:
+            file.with_name(aside.name.replace(aside.stem, ".aside-0123456789ab")).write_text("half")
+            aside.write_text("whole")
+    names = [".aside-0123456789ab.txt", "b.txt"]
+    assert sorted(one.name for one in (tmp_path / "deep" / "down").iterdir()) == names
+    remove_asides(tmp_path, deep=False)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.txt", "deep"]
+    assert sorted(one.name for one in (tmp_path / "deep" / "down").iterdir()) == names
+    remove_asides(tmp_path)
+    assert [one.name for one in (tmp_path / "deep" / "down").iterdir()] == ["b.txt"]
+    assert not is_empty(tmp_path)
+    (tmp_path / "deep" / "down" / "b.txt").rename(tmp_path / "deep" / "down" / ".aside-0123456789ab.txt")
+    assert is_empty(tmp_path / "deep" / "down")
+    remove_asides(tmp_path / "not there")
 
 
 def test_images_are_listed_sorted_and_hidden_and_other_files_left_out(tmp_path, rgb):

@@ -30,6 +30,7 @@ UNDECODABLE = (
 )  # fmt: skip
 
 RgbImage = NDArray[np.uint8]
+_ASIDE = ".aside-"  # what the name of a file that is not yet in its place begins with
 
 
 def read_image(path: str | os.PathLike[str]) -> RgbImage:
@@ -138,7 +139,8 @@ def write_image(path: str | os.PathLike[str], image: RgbImage, *, quality: int =
 class written_aside:
     """Context manager: write to a neighbour file, renamed over ``path`` only if all went well.
 
-    A crash, a kill or a full disk leaves the old file or none, never half a file that looks whole.
+    A crash, a kill or a full disk leaves the old file or none, never half a file that looks whole. The neighbour that a
+    kill leaves is for `remove_asides`.
 
     Raises:
         DataError: the folder can't be written or the disk is full.
@@ -150,7 +152,7 @@ class written_aside:
     def __enter__(self) -> Path:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._aside = self.path.parent / f".aside-{uuid.uuid4().hex[:12]}{self.path.suffix}"
+            self._aside = self.path.parent / f"{_ASIDE}{uuid.uuid4().hex[:12]}{self.path.suffix}"
             self._aside.open("xb").close()
         except OSError as error:
             raise DataError(_cannot_write(self.path, error)) from error
@@ -166,6 +168,31 @@ class written_aside:
         self._aside.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise DataError(_cannot_write(self.path, error)) from error
+
+
+def remove_asides(folder: str | os.PathLike[str], *, deep: bool = True) -> None:
+    """Remove what `written_aside` has left in a folder where a process was killed.
+
+    What another process is writing there at that moment is lost to it: only for who is alone, or needs nobody else.
+
+    Args:
+        folder: it need not be there.
+        deep: in all folders below it too.
+
+    Raises:
+        OSError: a file can't be removed.
+    """
+    for aside in Path(folder).glob(f"{'**/' * deep}{_ASIDE}*"):
+        aside.unlink(missing_ok=True)
+
+
+def is_empty(folder: Path) -> bool:
+    """Return whether nothing is in a folder but what `written_aside` leaves where a process is killed.
+
+    Raises:
+        OSError: it is no folder, or can't be listed.
+    """
+    return all(one.name.startswith(_ASIDE) for one in folder.iterdir())
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:

@@ -1,6 +1,7 @@
 import gc
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -187,6 +188,31 @@ def test_a_killed_extraction_goes_on_where_it_stopped(tmp_path, tiny_data, teach
     assert contents(folder) == whole
     assert (folder / "00000.npz").stat().st_mtime_ns == kept
     StoredMaps(folder)
+
+
+def test_killed_while_maps_of_other_settings_are_removed_none_of_them_is_kept(
+    tmp_path, tiny_data, teacher_run, monkeypatch
+):
+    run = shutil.copytree(teacher_run, tmp_path / "run")
+    folder = extract(tiny_data, run, CamRecipe(part=13))
+    (folder / ".aside-0123456789ab.npz").write_bytes(b"half")
+    unlink, removed = Path.unlink, []
+
+    def killed(path, **options):
+        removed.append(path)
+        if len(removed) == 5:  # the last
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        extract(tiny_data, run, SMALL)
+    monkeypatch.undo()
+    assert [one.name for one in folder.iterdir()] == ["started.json"]
+    extract(tiny_data, run, SMALL)
+    again = extract(tiny_data, shutil.copytree(teacher_run, tmp_path / "another"), SMALL)
+    assert contents(folder) == contents(again)
+    assert sorted(one.name for one in folder.iterdir()) == sorted(one.name for one in again.iterdir())
 
 
 def test_a_photograph_that_fails_leaves_no_half_shard(tmp_path, make_data, teacher_run):

@@ -422,12 +422,14 @@ def test_whatever_is_left_of_the_journal_the_result_is_the_same(cut, stray, tmp_
     (data / JOURNAL).write_bytes(journal[: min(cut, len(journal))])
     if stray:
         (data / "images" / ".aside-0123.jpg").write_bytes(b"half")
+        (data / ".aside-0123.jsonl").write_bytes(b"half")
     header_is_cut = cut < journal.index(b"\n")
     if header_is_cut:
         with pytest.raises(DataError, match="--overwrite"):
             prepare(raw, data, RECIPE)
     prepare(raw, data, RECIPE, overwrite=header_is_cut)
     assert (data / "index.csv").read_bytes() == (root / "whole" / "index.csv").read_bytes()
+    assert not list(data.rglob(".aside-*"))
     assert len(list((data / "images").iterdir())) == 6
 
 

@@ -1,6 +1,7 @@
 import tomllib
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,6 +81,44 @@ def test_resuming_what_is_not_a_run_is_refused_and_what_is_not_there_begins(tmp_
         open_run(tmp_path / "photographs", "train", RECIPE, resume=True)
     open_run(tmp_path / "new", "train", RECIPE, resume=True)
     assert (tmp_path / "new" / "recipe.toml").is_file()
+
+
+def test_a_run_killed_while_it_was_opened_is_opened_by_the_same_call(tmp_path):
+    open_run(tmp_path / "whole", "train", RECIPE)
+    whole = {one.name: one.read_bytes() for one in (tmp_path / "whole").iterdir()}
+    for resume in (False, True):
+        run = tmp_path / f"begun {resume}"
+        run.mkdir()
+        (run / ".aside-0123456789ab.toml").write_text("[tr")
+        open_run(run, "train", RECIPE, resume=resume)
+        assert {one.name: one.read_bytes() for one in run.iterdir()} == whole
+    (run / "environment.txt").unlink()
+    (run / "checkpoints").mkdir()
+    for left in (run / ".aside-0123456789ab.txt", run / "checkpoints" / ".aside-0123456789ab.safetensors"):
+        left.write_text("half")
+    open_run(run, "train", RECIPE, resume=True)
+    assert {one.name: one.read_bytes() for one in run.iterdir() if one.is_file()} == whole
+    assert not list((run / "checkpoints").iterdir())
+
+
+def test_overwriting_that_was_killed_is_overwriting_still(tmp_path, monkeypatch):
+    open_run(tmp_path, "train", RECIPE)
+    for name in ("card.json", "log.csv", "metrics.json", "zebra.txt"):
+        (tmp_path / name).write_text("old")
+    unlink, removed = Path.unlink, []
+
+    def killed(path, **options):
+        removed.append(path)
+        if len(removed) == 6:  # the last
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        open_run(tmp_path, "train", RECIPE, overwrite=True)
+    monkeypatch.undo()
+    open_run(tmp_path, "train", RECIPE, overwrite=True)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["environment.txt", "recipe.toml"]
 
 
 def test_overwriting_empties_a_run(tmp_path):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from geocamnet.errors import DataError, ModelError, missing_extra, unknown_name
-from geocamnet.images import scaled_size_hw, written_aside
+from geocamnet.images import remove_asides, scaled_size_hw, written_aside
 from geocamnet.sharing import read_shard, shared_out
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches
 from geocamnet.train.index import IndexRow, read_index
@@ -141,7 +141,7 @@ def extract(
     if overwrite or (about_file.is_file() and json.loads(about_file.read_text(encoding="utf-8")) != about):
         if shard:
             raise DataError(f"{folder}: holds maps of other settings. Delete it, then start the jobs again.")
-        for old in folder.glob("*"):
+        for old in sorted(folder.glob("*"), key=lambda one: one == about_file):  # which tells what the others are
             old.unlink()
     write_json(about_file, about)
     starts = range(0, len(rows), recipe.part)
@@ -163,6 +163,7 @@ def extract(
                 on_progress(done, total)
     if not shard:
         write_json(folder / "maps.json", {**about, "shards": len(parts)})
+        remove_asides(folder)
     return folder
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from geocamnet import __version__
 from geocamnet.errors import DataError
-from geocamnet.images import written_aside
+from geocamnet.images import remove_asides, written_aside
 from geocamnet.sharing import read_shard
 from geocamnet.train.audit.carry_out import carry_out
 from geocamnet.train.audit.table import Actions, read_actions, read_verdict
@@ -233,6 +233,7 @@ def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Seq
     if (said := with_words(card, recipe)) != card:
         write_data_card(data, said)
     (data / JOURNAL).unlink(missing_ok=True)  # left behind if the run was killed after its last step
+    remove_asides(data, deep=False)
     return report
 
 
@@ -276,6 +277,7 @@ def _take_up(data: Path, recipe: PrepareRecipe, jobs: Sequence[StoreJob], overwr
         for folder in ("images", "masks"):
             for stray in [file for file in (data / folder).glob("*") if file.is_file() and file not in vouched]:
                 stray.unlink()
+        remove_asides(data, deep=False)
     except OSError as error:
         raise DataError(f"{data}: can't be written ({error.strerror or error}). Choose another folder.") from error
     return done

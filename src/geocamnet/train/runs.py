@@ -14,7 +14,7 @@ import tomli_w
 
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError, ModelError
-from geocamnet.images import written_aside
+from geocamnet.images import is_empty, remove_asides, written_aside
 from geocamnet.train.student import Student
 from geocamnet.train.teacher import Teacher
 from geocamnet.train.weights import load_exactly, read_weights
@@ -39,7 +39,7 @@ def open_run(run: Path, step: str, recipe: Any, *, resume: bool = False, overwri
     file = run / "recipe.toml"
     if run.exists() and not run.is_dir():
         raise DataError(f"{run}: is a file; a RUN is a folder. Choose another name.")
-    if run.is_dir() and any(run.iterdir()):
+    if run.is_dir() and not is_empty(run):
         if resume:
             if not file.is_file():
                 raise DataError(f"{run}: has no recipe.toml, so there is nothing to resume. Choose an empty folder.")
@@ -48,16 +48,19 @@ def open_run(run: Path, step: str, recipe: Any, *, resume: bool = False, overwri
                     f"{run}: was started with another recipe ({file}). Resume with the same settings, "
                     "or start again with --overwrite."
                 )
+            _remove_left_behind(run)
+            _write_environment(run, anew=False)
             return
         if not overwrite:
             raise DataError(f"{run}: is not empty. Go on with --resume, or start again with --overwrite.")
         if not file.is_file():
             raise DataError(f"{run}: is not empty and not a run, so it is not overwritten. Choose another folder.")
-        for old in run.iterdir():  # the folder itself stays: it may be a link to a larger disk
+        # The recipe goes last: what is left without it is no run. The folder stays: it may be a link to another disk.
+        for old in sorted(run.iterdir(), key=lambda one: one == file):
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+    _remove_left_behind(run)
     write_text(file, text)
-    packages = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
-    write_text(run / "environment.txt", "\n".join([f"python=={platform.python_version()}", *packages]) + "\n")
+    _write_environment(run)
 
 
 def is_first_process() -> bool:
@@ -113,6 +116,18 @@ def build_network(card: ModelCard) -> Network:
     if recipe["step"] == "train":
         return Teacher(options["backbone"], len(card.classes), output_stride=options["output_stride"])
     return Student(len(card.classes), map_stride=card.map_stride, **options)
+
+
+def _write_environment(run: Path, *, anew: bool = True) -> None:
+    file = run / "environment.txt"
+    if anew or not file.is_file():  # a run that is resumed keeps what it was begun with, unless killed before it
+        packages = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
+        write_text(file, "\n".join([f"python=={platform.python_version()}", *packages]) + "\n")
+
+
+def _remove_left_behind(run: Path) -> None:
+    for folder in (run, run / "checkpoints"):
+        remove_asides(folder, deep=False)
 
 
 def _plain(value: Any) -> Any:

@@ -282,6 +282,18 @@ def test_a_row_torn_by_a_crash_is_done_again(source, tmp_path, student, cut):
     assert set(table(out)) == NAMES
 
 
+def test_what_killed_calls_have_left_is_removed_and_nothing_else(source, tmp_path, student):
+    out = tmp_path / "out"
+    predict_folder(source, out, student)
+    (out / "mine").mkdir()
+    (out / "mine" / ".aside-0123456789ab.jpg").write_bytes(b"mine")
+    whole = files(out)
+    for name in (".aside-0.csv", "pictures/.aside-1.jpg", "pictures/well 1/.aside-2.jpg", "masks/.aside-3.png"):
+        (out / name).write_bytes(b"half")
+    predict_folder(source, out, student)
+    assert files(out) == whole
+
+
 def test_a_row_whose_picture_is_gone_is_done_again(source, tmp_path, student):
     out = tmp_path / "out"
     predict_folder(source, out, student)

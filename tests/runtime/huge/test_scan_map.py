@@ -168,6 +168,24 @@ def test_a_finished_scan_is_not_looked_at_again(section, student, mapped, tmp_pa
     assert contents(out) == contents(mapped[0])
 
 
+def test_killed_in_its_first_write_it_begins_again(section, student, mapped, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".aside-0123456789ab.json").write_bytes(b"{")
+    map_scan(section, out, student, um_per_px=2.0)
+    assert contents(out) == contents(mapped[0])
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_killed_in_its_last_steps_nothing_of_the_work_stays(section, student, mapped, tmp_path, overwrite):
+    out = tmp_path / "out"
+    shutil.copytree(mapped[0], out)
+    for name in (".class_maps.f32", ".small.u8", ".heat.u8", ".heat.u8.1", ".aside-0123456789ab.jpg"):
+        (out / name).write_bytes(b"half")
+    map_scan(section, out, student, um_per_px=2.0, overwrite=overwrite)
+    assert contents(out) == contents(mapped[0])
+
+
 def test_other_settings_and_other_peoples_folders_are_refused(section, student, mapped, tmp_path):
     with pytest.raises(DataError, match="um_per_px"):
         map_scan(section, mapped[0], student)

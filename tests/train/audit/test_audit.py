@@ -299,6 +299,16 @@ def test_an_audit_process_that_is_stopped_or_killed_is_taken_up_by_the_same_comm
     assert sorted(file.name for file in out.iterdir()) == ["audit.csv", "audit.html", "audit.json", "looks.jsonl"]
 
 
+@pytest.mark.parametrize("left", [".aside-0123456789ab.tar", "unfolded.tar"])
+def test_an_audit_killed_while_it_unfolds_an_archive_begins_again(left, tmp_path):
+    raw = packed(fill(tmp_path / "raw", each=4), tmp_path / "photos.tar.gz")
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / left).write_bytes(b"half")
+    audit(raw, tmp_path / "audit", RECIPE)
+    names = sorted(file.name for file in (tmp_path / "audit").iterdir())
+    assert names == ["audit.csv", "audit.html", "audit.json", "looks.jsonl"]
+
+
 def packed(raw, file):
     """Pack a folder as its suffix says, as anyone would."""
     kind = {".zip": "zip", ".tar": "tar", ".gz": "gztar", ".xz": "xztar"}[file.suffix]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geocamnet.errors import DataError
-from geocamnet.images import written_aside
+from geocamnet.images import remove_asides, written_aside
 from geocamnet.runtime.folder.row import FolderRow
 from geocamnet.runtime.folder.series_tables import CLASSES, SECTIONS
 from geocamnet.sharing import Shard
@@ -47,7 +47,7 @@ def remove_results(out: Path) -> None:
     # The summary goes first: without it nothing here is ever taken for whole.
     for name in (SUMMARY, TABLE, AREAS, SKIPPED, MASK_NAMES, *FROM_ALL):
         (out / name).unlink(missing_ok=True)
-    remove_shards(out)
+    remove_leavings(out)
     for folder, endings in _ENDINGS.items():
         for ending in endings:
             for file in (out / folder).rglob(f"*{ending}"):
@@ -64,8 +64,8 @@ def shard_folders(out: Path) -> list[Path]:
     return sorted(file.parent for file in (out / SHARDS).glob(f"*/{SUMMARY}"))
 
 
-def remove_shards(out: Path) -> None:
-    """Remove what the jobs of an array have left, once it is brought together.
+def remove_leavings(out: Path) -> None:
+    """Remove what the jobs of an array have left, once it is brought together, and what killed ones have.
 
     Raises:
         DataError: it can't be removed.
@@ -77,8 +77,11 @@ def remove_shards(out: Path) -> None:
             folder.rmdir()
         if (out / SHARDS).is_dir():
             (out / SHARDS).rmdir()
+        remove_asides(out, deep=False)
+        for name in (PICTURES, MASKS):
+            remove_asides(out / name)
     except OSError as error:
-        raise DataError(f"{out / SHARDS}: can't be removed ({error.strerror or error}).") from error
+        raise DataError(f"{error.filename or out}: can't be removed ({error.strerror or error}).") from error
 
 
 def check_same_settings(summary: Path, settings: dict[str, Any]) -> None:

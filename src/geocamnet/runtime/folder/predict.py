@@ -25,8 +25,8 @@ from geocamnet.runtime.folder.out_folder import (
     label_counts,
     mask_path,
     picture_path,
+    remove_leavings,
     remove_results,
-    remove_shards,
     shard_folder,
     shard_folders,
     write_summary,
@@ -187,7 +187,7 @@ def predict_folder(
     path_of = {field.names[0]: field.paths[0].relative_to(root) for field in fields}
     told = [(_name(path, root), as_text(reason)) for path, reason in skipped]
     sections, series = write_sums(out, rows, areas, told, summing, path_of, version=__version__)
-    remove_shards(out)
+    remove_leavings(out)
     write_summary(out, settings, summing.settings, rows, skipped, finished=True, version=__version__)
     return FolderReport(tuple(rows), tuple(skipped), counts, out, tuple(sections), series)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from geocamnet import __version__
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError, missing_extra
-from geocamnet.images import write_image
+from geocamnet.images import is_empty, remove_asides, write_image
 from geocamnet.runtime.folder.areas import NO_CLASS, THRESHOLD
 from geocamnet.runtime.folder.out_folder import check_same_settings, write_json
 from geocamnet.runtime.folder.tables import cannot_write, write_table
@@ -115,11 +115,17 @@ def map_scan(
             {"finished": True, **asdict(report), "kind": scan.kind, "seconds": round(time.monotonic() - began, 1),
              "settings": settings, "version": __version__},
         )  # fmt: skip
-        for name in _AT_WORK:
-            (folder / name).unlink(missing_ok=True)
+        _remove_work(folder)
     except OSError as error:
         raise DataError(cannot_write(folder, error)) from error
     return report
+
+
+def _remove_work(folder: Path) -> None:
+    for name in _AT_WORK:
+        for file in folder.glob(f"{name}*"):  # the levels of the pyramid are beside the heat
+            file.unlink(missing_ok=True)
+    remove_asides(folder, deep=False)
 
 
 def _settings(scan: Scan, model: Model, tiling: Tiling, um_per_px: float | None) -> dict[str, Any]:
@@ -149,16 +155,18 @@ def _make_ready(folder: Path, settings: dict[str, Any], *, overwrite: bool) -> S
     summary = folder / SUMMARY
     try:
         if overwrite:
-            for name in (SUMMARY, TILES, AREAS, HEATMAPS, REGIONS, OVERVIEW, *_AT_WORK):
+            for name in (SUMMARY, TILES, AREAS, HEATMAPS, REGIONS, OVERVIEW):
                 (folder / name).unlink(missing_ok=True)
+            _remove_work(folder)
         if summary.is_file():
             check_same_settings(summary, settings)
             known = json.loads(summary.read_text(encoding="utf-8"))
             made = (folder / name for name in (TILES, AREAS, HEATMAPS, REGIONS, OVERVIEW))
             if known["finished"] and all(one.is_file() for one in made):
+                _remove_work(folder)  # left behind if the call was killed after its last step
                 report = ScanReport(**{name: known[name] for name in ScanReport.__dataclass_fields__})
                 return replace(report, shape_hw=(report.shape_hw[0], report.shape_hw[1]))  # JSON has lists
-        elif folder.is_dir() and any(folder.iterdir()):
+        elif folder.is_dir() and not is_empty(folder):
             raise DataError(f"{folder}: holds other files. Choose an empty or new folder as OUT.")
         write_json(summary, {"finished": False, "settings": settings, "version": __version__})
     except OSError as error:

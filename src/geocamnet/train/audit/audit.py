@@ -10,7 +10,7 @@ from typing import Any
 
 from geocamnet import __version__
 from geocamnet.errors import DataError
-from geocamnet.images import written_aside
+from geocamnet.images import is_empty, remove_asides, written_aside
 from geocamnet.sections import section_pattern
 from geocamnet.train.archives import unfold
 from geocamnet.train.audit.duplicates import Copies, find_copies
@@ -26,6 +26,7 @@ from geocamnet.train.originals import Originals, close_archives, open_originals
 from geocamnet.train.recipes import AuditRecipe, PrepareRecipe
 from geocamnet.train.sources import RawPhotograph, Source, find_photographs
 
+_UNFOLDED = "unfolded.tar"  # a compressed TAR, for as long as it is audited
 _TABLES = {"manifest.csv", "manifest.xlsx", "masks.json", "classmap.txt"}
 _log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def audit(
     """
     raw, out = Path(raw), Path(out)
     _check_places(raw, out, recipe)
+    remove_asides(out, deep=False)
     told = on_progress or (lambda done, total, what: None)
     try:
         source = _source(raw, recipe)
@@ -120,8 +122,8 @@ def _audited(source: Source, out: Path, recipe: AuditRecipe, told: Callable[[int
 def _check_places(raw: Path, out: Path, recipe: AuditRecipe) -> None:
     if out.resolve().is_relative_to(raw.resolve()):
         raise DataError(f"{out}: lies inside {raw}, whose files would be taken for originals. Choose another folder.")
-    ours = {LOOKS, PAGE, TABLE, SUMMARY}
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not ours & {one.name for one in out.iterdir()}):
+    ours = {LOOKS, PAGE, TABLE, SUMMARY, _UNFOLDED}
+    if out.is_file() or (out.is_dir() and not is_empty(out) and not ours & {one.name for one in out.iterdir()}):
         raise DataError(f"{out}: holds something that audit has not made. Choose another folder.")
     if recipe.workers < 0:
         raise DataError(f"--workers must be 0 (every core) or more; received {recipe.workers}.")
@@ -157,7 +159,7 @@ def _in_any_order(originals: Originals, out: Path, told: Callable[[int, int, str
         yield originals
         return
     told(0, 1, "unfolding")
-    plain = out / "unfolded.tar"
+    plain = out / _UNFOLDED
     plain.parent.mkdir(parents=True, exist_ok=True)
     ends = (file.position + file.size_bytes for file in originals.files.values())
     try:

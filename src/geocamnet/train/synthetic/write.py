@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from geocamnet.errors import DataError, unknown_name
-from geocamnet.images import write_image, written_aside
+from geocamnet.images import is_empty, remove_asides, write_image, written_aside
 from geocamnet.train.recipes import SynthesizeRecipe
 from geocamnet.train.synthetic.field import CLASS_NAMES, draw_field
 from geocamnet.train.synthetic.slide import prepare_slide
@@ -129,10 +129,9 @@ def _claim(raw: Path, recipe: SynthesizeRecipe) -> bool:
     if mark.is_file():
         if mark.read_text(encoding="utf-8") != text:
             raise DataError(f"{raw}: holds sections drawn by another recipe ({_MARK}). Choose another folder.")
-        for aside in raw.rglob(".aside-*"):  # left by a process that was killed
-            aside.unlink(missing_ok=True)
+        remove_asides(raw)
         return (raw / "manifest.csv").is_file()
-    if raw.is_dir() and any(raw.iterdir()):
+    if raw.is_dir() and not is_empty(raw):
         raise DataError(f"{raw}: is not empty and was not drawn by synthesize. Choose a new or empty folder.")
     with written_aside(mark) as aside:
         aside.write_text(text, encoding="utf-8")
