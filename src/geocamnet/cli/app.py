@@ -14,6 +14,9 @@ from geocamnet import __version__
 from geocamnet.console import say_error, set_up_logging
 from geocamnet.errors import DataError, GeocamnetError, missing_extra, unknown_name
 
+# What a job of several says at its end.
+BRING_TOGETHER = "when every job is done, the same command without --shard brings them together"
+
 app = App(
     name="geocamnet",
     help="Name carbonate rocks in thin section, and map where the name comes from.",

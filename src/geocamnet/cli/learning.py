@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from geocamnet.cli.app import app
+from geocamnet.cli.app import BRING_TOGETHER, app
 from geocamnet.console import progress, show_metrics
 from geocamnet.errors import DataError
 from geocamnet.train.recipes import (
@@ -87,7 +87,7 @@ def prepare(
     if report.shard:
         log.info("%s: share %s: %d photographs stored, %d skipped", data, report.shard, report.photographs,
                  len(report.skipped))  # fmt: skip
-        log.info("when every job is done, the same command without --shard brings them together")
+        log.info(BRING_TOGETHER)
         return
     splits = ", ".join(f"{split} {count}" for split, count in report.splits.items())
     log.info("%s: %d photographs (%s), %d skipped", data, report.photographs, splits, len(report.skipped))
@@ -160,8 +160,8 @@ def cam(data: Path, run: Path, *, settings: Annotated[CamRecipe, Flat] = CamReci
     with progress("mapping") as on_progress:
         folder = extract(data, run, settings, overwrite=overwrite, on_progress=on_progress)
     if settings.shard:
-        log.info("%s: share %s stored; when every job is done, the same command without --shard brings them together",
-                 folder, settings.shard)  # fmt: skip
+        log.info("%s: share %s stored", folder, settings.shard)
+        log.info(BRING_TOGETHER)
         return
     log.info("%s: class maps stored; next: geocamnet distil %s RUN --teacher %s", folder, data, run)
 

@@ -9,15 +9,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from geocamnet.cli.app import app
+from geocamnet.cli.app import BRING_TOGETHER, app
 from geocamnet.console import progress, show_benchmark, show_card, show_findings
 from geocamnet.errors import DataError
 
+if TYPE_CHECKING:
+    from geocamnet.runtime.model import Model
+
 log = logging.getLogger("geocamnet")
+
+
+def _opened(model: Path | None, *, all_attitudes: bool = False) -> "Model":
+    """Open the model that was named, or the bundled one, and say which it is."""
+    from geocamnet.runtime.model import load
+
+    opened = load(model, all_attitudes=all_attitudes, fastest=True)
+    if model is not None:  # of the bundled one `load` says more
+        log.info("model: %s (%s)", opened.card.name, opened.path)
+    return opened
 
 
 @app.command(sort_key=12)
@@ -63,12 +76,9 @@ def run(
             brings together what the jobs have done.
     """
     from geocamnet.runtime.folder.predict import predict_folder
-    from geocamnet.runtime.model import load
     from geocamnet.runtime.prediction import REFUSALS
 
-    opened = load(model, all_attitudes=all_attitudes, fastest=True)
-    if model is not None:  # of the bundled one `load` says more
-        log.info("model: %s (%s)", opened.card.name, opened.path)
+    opened = _opened(model, all_attitudes=all_attitudes)
     with progress("mapping") as on_progress:
         result = predict_folder(
             source,
@@ -91,7 +101,7 @@ def run(
         log.warning("skipped %s: %s", path, reason)
     if shard:
         log.info("%s: share %s: %d done, %d skipped", out, shard, len(result.rows), len(result.skipped))
-        log.info("when every job is done, the same command without --shard brings them together")
+        log.info(BRING_TOGETHER)
         return
     log.info("%d thin section(s): areas.html, areas.csv, sections.csv, classes.csv", len(result.sections))
     refused = {name: result.counts[name] for name in REFUSALS if name in result.counts}
@@ -131,11 +141,8 @@ def scan(
         overwrite: begin anew.
     """
     from geocamnet.runtime.huge.scan_map import map_scan
-    from geocamnet.runtime.model import load
 
-    opened = load(model, all_attitudes=all_attitudes, fastest=True)
-    if model is not None:
-        log.info("model: %s (%s)", opened.card.name, opened.path)
+    opened = _opened(model, all_attitudes=all_attitudes)
     with progress("mapping") as on_progress:
         found = map_scan(
             source,
@@ -204,7 +211,6 @@ def camera(
     from geocamnet.runtime.live.screen import View
     from geocamnet.runtime.live.source import Source
     from geocamnet.runtime.live.window import record, show
-    from geocamnet.runtime.model import load
 
     if not 0 <= opacity <= 1:
         raise DataError(f"--opacity must be 0 to 1; received {opacity}.")
@@ -214,11 +220,9 @@ def camera(
         raise DataError("--um-per-px and --objective both tell a scale; give one of them.")
     if not headless and (seconds is not None or max_frames is not None):
         raise DataError("--seconds and --max-frames end a recording without a window; add --headless.")
-    opened = load(model, fastest=True)
+    opened = _opened(model)
     if show_class is not None:
         opened.card.class_index(show_class)  # an unknown one is told before the camera is opened
-    if model is not None:
-        log.info("model: %s (%s)", opened.card.name, opened.path)
     wishes = Wishes(show_class, texture, when_still)
     view = View(opacity=opacity, inverse=inverse, um_per_px=um_per_px)
     feed = Source(source, size_wh=size_px)

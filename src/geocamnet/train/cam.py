@@ -22,7 +22,7 @@ from geocamnet.sharing import read_shard, shared_out
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches
 from geocamnet.train.index import IndexRow, read_index
 from geocamnet.train.recipes import CamRecipe
-from geocamnet.train.runs import load_network, write_json
+from geocamnet.train.runs import load_network, read_card, write_json
 from geocamnet.train.teacher import Teacher
 
 _TORCHCAM = {"gradcam": "GradCAM", "gradcam++": "GradCAMpp", "xgradcam": "XGradCAM", "layercam": "LayerCAM"}
@@ -125,9 +125,8 @@ def extract(
         DataError: DATA is not a data set, or other jobs store maps of other settings.
     """
     shard = read_shard(recipe.shard, overwrite=overwrite)
-    network, card = load_network(run)
-    if not isinstance(network, Teacher):
-        raise ModelError(f"{run}: is a student's run; maps are taken from a teacher's. Run geocamnet train first.")
+    card = read_card(run)
+    _teacher(run)
     rows = read_index(data)
     folder = maps_folder(run, data, method=recipe.method)
     about: dict[str, Any] = {
@@ -164,6 +163,7 @@ def extract(
     if not shard:
         write_json(folder / "maps.json", {**about, "shards": len(parts)})
         remove_asides(folder)
+    _loaded.cache_clear()  # a teacher is large, and this process may go on
     return folder
 
 
@@ -176,6 +176,11 @@ class _Part:
     run: Path
     method: str
     rows: tuple[IndexRow, ...]
+
+
+def _teacher(run: Path) -> tuple[Teacher, int, torch.device]:
+    """Return a run's network, its long side in pixels and where it computes."""
+    return _loaded(run.absolute(), (run / "card.json").stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
@@ -191,7 +196,7 @@ def _loaded(run: Path, written_ns: int) -> tuple[Teacher, int, torch.device]:
 
 
 def _store_part(part: _Part) -> int:
-    network, image_px, device = _loaded(part.run, (part.run / "card.json").stat().st_mtime_ns)
+    network, image_px, device = _teacher(part.run)
     dataset = PhotographDataset(part.data, part.rows, classes=(), image_px=image_px)
     sizes = [scaled_size_hw((row.height_px, row.width_px), image_px) for row in part.rows]
     loader = DataLoader(dataset, batch_sampler=SameSizeBatches(sizes, batch_size=8))
