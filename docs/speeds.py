@@ -8,6 +8,7 @@ from pieces import missing, read
 
 FRAME, TEXTURE, MAPS = "results/speed-frame.json", "results/speed-texture.json", "results/speed-class-maps.json"
 PRECISION, HOUR = "results/speed-precision.json", "results/speed-hour.json"
+PAGE = "results/speed-page.json"
 
 
 def speeds(root: Path) -> str:
@@ -18,6 +19,7 @@ def speeds(root: Path) -> str:
         "A teacher's class maps": (MAPS, _class_maps),
         "Eight bits": (PRECISION, _precision),
         "An hour of video": (HOUR, _hour),
+        "The browser page": (PAGE, _page),
     }
     lines: list[str] = []
     for title, (name, told) in parts.items():
@@ -104,4 +106,23 @@ def _hour(result: dict[str, Any]) -> list[str]:
         f"times as fast as filmed: {result['frames']:,} frames, {result['in_table']:,} in the table ({complete}), "
         f"{result['in_video']:,} in the film. Memory after warm-up grew by {result['growth_mb_after_warm_up']:.1f} MB, "
         f"to {result['most_mb']:.0f} MB at most; {max(0, result['more_files_after_warm_up'])} more files were open."
+    ]
+
+
+def _page(result: dict[str, Any]) -> list[str]:
+    shown, alone = result["heatmaps_per_s"], result["network_alone_per_s"]
+    memory = result["memory"]
+    sides = " | ".join(f"{side} px" for side in shown)
+    lines = [f"| {result['camera']} camera | {sides} |", f"|---|{'---:|' * len(shown)}"]
+    for title, rates in {"heatmaps a second": shown, "the network alone would give": alone}.items():
+        lines.append(f"| {title} | {' | '.join(f'{rate:.1f}' for rate in rates.values())} |")
+    return [
+        *lines,
+        "",
+        f"Headless Chromium with a fake camera on {result['cores']} cores, which also play and paint it; by the side "
+        f"that the student sees. First heatmap {result['first_heatmap_s']:.1f} s after the page is opened; "
+        f"{result['transfer_mb']:.1f} MB with the bundled student, {result['transfer_packed_mb']:.1f} MB packed. "
+        f"{memory['minutes']:.0f} minutes, {memory['heatmaps']:,} heatmaps: the page's processes held "
+        f"{memory['mb_first_quarter']:.0f} MB in the first quarter after warm-up, {memory['mb_last_quarter']:.0f} MB "
+        "in the last.",
     ]
