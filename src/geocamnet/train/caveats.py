@@ -7,6 +7,7 @@ from typing import Any
 
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
+from geocamnet.train.places import prefers_a_place
 
 
 def sections_known_of(data: Path) -> bool | None:
@@ -62,6 +63,12 @@ def caveats_of(figures: Mapping[str, Any], card: ModelCard, trained_fold: int | 
         found.append(
             "No masks: heatmaps are judged on mosaics of the photographs, 2x2 and Voronoi cells, whose straight "
             "borders are not those of nature; every cell counts as its photograph's class throughout."
+        )
+    if prefers_a_place(places := figures["places"]):
+        found.append(
+            f"Heatmaps go by the place in the photograph: over {places['photographs']} of them the hottest cell has "
+            f"{places['hottest']:.1f} times the mean heat, where chance gives {places['hottest_by_chance']:.1f}. Do "
+            "not read one heatmap of a whole photograph as where the evidence lies."
         )
     if card.labels == "multi" and figures["model"].get("thresholds"):
         found.append("Thresholds per class were chosen on the validation split.")

@@ -18,6 +18,7 @@ from geocamnet import __version__
 from geocamnet.card import ModelCard
 from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import read_image, written_aside
+from geocamnet.runtime.heatmap import scale_maps
 from geocamnet.runtime.model import scale_to_card
 from geocamnet.runtime.prediction import prediction_of, probabilities_of
 from geocamnet.train.baselines import features_of, forest_on_features, majority
@@ -29,6 +30,7 @@ from geocamnet.train.judge import Judge
 from geocamnet.train.localise import Predict, equivariance_error
 from geocamnet.train.map_samples import ReadRow, judge_heatmaps
 from geocamnet.train.metrics import macro_f1_thresholds
+from geocamnet.train.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ def evaluate(
 
     Returns:
         What metrics.json holds: ``split, fold, n, sections, classes, labels, sections_known, model, baselines,
-        localisation, excluded, skipped, caveats, created, version``.
+        localisation, places, excluded, skipped, caveats, created, version``.
 
     Raises:
         DataError: an unknown split, no labelled photograph in it, or no label that the model knows.
@@ -130,6 +132,7 @@ def evaluate(
         figures["localisation"] = _localisation(
             predict, card, rows, said.rows, split=split, data=data, read_row=read_row, untrained=untrained, tell=tell
         )
+    figures["places"] = said.places.figures()
     figures["caveats"] = caveats_of(figures, card, trained_fold)
     figures["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     figures["version"] = __version__
@@ -172,6 +175,7 @@ class _Said:
     evidence: list[NDArray[np.float64]] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
+    places: Places = field(default_factory=Places)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -231,6 +235,7 @@ def _answer(
         said.rows.append(row)
         said.answers.append(probabilities)
         said.evidence.append(class_maps.mean(axis=(1, 2)) + np.asarray(card.class_bias))
+        said.places.add(scale_maps(class_maps.astype(np.float32), card)[probabilities.argmax()])
         said.verdicts.append(prediction_of(card, image, probabilities, class_maps).verdict)
         tell(done, len(rows))
     if not said.rows:
