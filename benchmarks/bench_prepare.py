@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where there is room for them; the system's own without")
+    parser.add_argument("--note", default="", help="what is to be known of the machine, kept in the file")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder and asked.folder.resolve()) as folder:
@@ -87,6 +88,7 @@ def main() -> None:
             "machine": platform.processor() or platform.machine(),
             "pillow": PIL.__version__,
             "opencv": cv2.__version__,
+            **({"note": asked.note} if asked.note else {}),
         }
     print(json.dumps(result, indent=1))
     if asked.out is not None:
