@@ -87,8 +87,8 @@ def _trained(result: Mapping[str, Any], command: str) -> str:
         f" ({result[f'{reading}_on_processor']:.1f} by processor time)" if f"{reading}_on_processor" in result else ""
     )
     return (
-        f"`{_of(command, result)}`: the loader of a student's training gives {result['reading_over_step']:.1f} times as many "
-        f"photographs a second as its training step takes where each is read from disk{alike}, "
+        f"`{_of(command, result)}`: the loader of a student's training gives {result['reading_over_step']:.1f} times "
+        f"as many photographs a second as its training step takes where each is read from disk{alike}, "
         f"{result['from_memory_over_step']:.0f} times where they are in memory (`--cache-mb`), with "
         f"{result['loading_processes']} loading processes; photographs of {result['stored_px'][0]} x "
         f"{result['stored_px'][1]} px seen at {result['image_px']} px, crops of {result['crop_px']} px, batches of "
