@@ -86,10 +86,11 @@ def plant(raw: Path, files: int) -> dict[str, tuple[int, str]]:
 
 
 class Memory:
-    """The peak of what this process and its children hold together; what they share is counted once."""
+    """The peak of what a process, this one or another, and its children hold together; shared memory counts once."""
 
-    def __init__(self, stage: Callable[[], str]) -> None:
+    def __init__(self, stage: Callable[[], str], process: psutil.Process | None = None) -> None:
         self.peak_bytes, self.at, self._stage = 0, "", stage
+        self._process = process or psutil.Process()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -102,12 +103,12 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        this = psutil.Process()
         while not self._done.wait(0.5):
             held = 0
-            for one in (this, *this.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    held += one.memory_full_info().pss
+            with contextlib.suppress(psutil.Error):
+                for one in (self._process, *self._process.children(recursive=True)):
+                    with contextlib.suppress(psutil.Error):
+                        held += one.memory_full_info().pss
             if held > self.peak_bytes:
                 self.peak_bytes, self.at = held, self._stage()
 

@@ -12,7 +12,7 @@ from statistics import mean
 from typing import Any
 
 from pieces import MAP_FIGURES, caveats, missing, number, read, table
-from sizes import audit_at_size, scan_at_size
+from sizes import audit_at_size, large_collections, scan_at_size
 from speeds import speeds
 from studies import bundled_precision, ceiling_of_labels, parts_of_distillation, refusals_of_strangers
 
@@ -110,6 +110,7 @@ PAGES = {
     "docs/explanation/speed.md": partial(speeds, ROOT),
     "docs/how-to/audit.md": partial(audit_at_size, ROOT),
     "docs/how-to/scan.md": partial(scan_at_size, ROOT),
+    "docs/how-to/large.md": partial(large_collections, ROOT),
 }
 
 

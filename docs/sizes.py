@@ -8,6 +8,7 @@ from pieces import missing, read, table
 
 OVERLAPPING = "results/tile-overlap.json"
 AUDITED, SCANNED = "results/audit-at-size.json", "results/scan-at-size.json"
+PREPARED, TRAINED = "results/prepare-at-size.json", "results/training-at-size.json"
 
 
 def audit_at_size(root: Path) -> str:
@@ -36,6 +37,65 @@ def scan_at_size(root: Path) -> str:
     overlapping = read(root / OVERLAPPING)
     lines += ["", *(_overlapping(overlapping) if overlapping else missing(OVERLAPPING, "make overlap"))]
     return "\n".join(lines)
+
+
+def large_collections(root: Path) -> str:
+    """Return the Markdown that belongs between the marks of how-to/large.md."""
+    commands = {
+        PREPARED: f"python benchmarks/bench_prepare.py --more 10 --out {PREPARED}",
+        TRAINED: f"python benchmarks/bench_training.py --out {TRAINED}",
+    }
+    lines: list[str] = []
+    for name, told in ((PREPARED, _prepared), (TRAINED, _trained)):
+        result = read(root / name)
+        lines += [told(result, commands[name])] if result else missing(name, commands[name])
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
+def _prepared(result: Mapping[str, Any], command: str) -> str:
+    count, quarter = result["photographs"], result["quarter"]
+    more = (
+        f", and {result['peak_mb_of_more']:,} MB with {result['more']:,} of them" if "peak_mb_of_more" in result else ""
+    )
+    return (
+        f"`{_of(command, result)}`: {count:,} **drawn** photographs of {result['megabytes_each']:.0f} MB and "
+        f"{result['megapixels_each']:.0f} megapixels took {_minutes(result['seconds'])} on {result['workers']} cores, "
+        f"{count / result['seconds']:.1f} a second, stored at {result['long_side_px']} px. That is "
+        f"**{result['share_of_bare']:.0%}** of the photographs a second of a bare loop that decodes, scales and "
+        f"encodes them with the same libraries and as many processes, in turns ({_by_round(result)} by round). All "
+        f"processes together held {result['peak_mb']:,} MB{more}. Stored at {quarter['long_side_px']} px, a quarter of "
+        f"their width, they took {quarter['seconds'] / result['seconds']:.2f} times as long as at "
+        f"{result['long_side_px']} px: then a JPEG is decoded at a quarter of its size."
+        + (f" ({result['note']}.)" if result.get("note") else "")
+    )
+
+
+def _of(command: str, result: Mapping[str, Any]) -> str:
+    return command.replace(".py ", f".py --photographs {result['photographs']} --rounds {result['rounds']} ")
+
+
+def _by_round(result: Mapping[str, Any]) -> str:
+    shares = result["share_of_bare_by_round"]
+    return f"{min(shares):.0%} to {max(shares):.0%}"
+
+
+def _trained(result: Mapping[str, Any], command: str) -> str:
+    processor = result["lightning_over_bare_on_processor_by_round"]
+    reading = "reading_over_step"
+    alike = (
+        f" ({result[f'{reading}_on_processor']:.1f} by processor time)" if f"{reading}_on_processor" in result else ""
+    )
+    return (
+        f"`{_of(command, result)}`: the loader of a student's training gives {result['reading_over_step']:.1f} times "
+        f"as many photographs a second as its training step takes where each is read from disk{alike}, "
+        f"{result['from_memory_over_step']:.0f} times where they are in memory (`--cache-mb`), with "
+        f"{result['loading_processes']} loading processes; photographs of {result['stored_px'][0]} x "
+        f"{result['stored_px'][1]} px seen at {result['image_px']} px, crops of {result['crop_px']} px, batches of "
+        f"{result['batch_size']}, {result['threads']} of {result['cores']} cores. A step takes "
+        f"{result['lightning_over_bare_on_processor']:.2f} times ({min(processor):.2f} to {max(processor):.2f} by "
+        "round) the processor time of one in a bare loop with the same network, losses, optimiser and batches."
+    )
 
 
 def _overlapping(result: Mapping[str, Any]) -> list[str]:

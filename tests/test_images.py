@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from geocamnet.errors import DataError
-from geocamnet.images import is_empty, list_images, read_image, remove_asides, write_image, written_aside
+from geocamnet.images import is_empty, list_images, read_image, read_reduced, remove_asides, write_image, written_aside
 
 
 @pytest.fixture
@@ -60,6 +60,41 @@ def test_a_camera_that_writes_its_metadata_badly_does_not_cost_the_photograph(tm
     exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x02" + resolution_as_text + turned + bytes(4) + b"Leica\x00"
     Image.fromarray(rgb).save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(read_image(tmp_path / "a.png"), np.rot90(rgb, -1))
+
+
+def test_rows_are_handed_over_in_strips_and_none_is_lost(tmp_path):
+    tall = np.random.default_rng(0).integers(0, 255, (3 * 64 + 17, 9, 3), dtype=np.uint8)
+    Image.fromarray(tall).convert("P").save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.asarray(Image.open(tmp_path / "a.png").convert("RGB")))
+    write_image(tmp_path / "b.png", tall)
+    assert np.array_equal(read_image(tmp_path / "b.png"), tall)
+
+
+@pytest.mark.parametrize("divisor", [2, 4, 8])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_jpeg_decoded_smaller_holds_the_means_of_the_full_one(tmp_path, divisor, orientation):
+    grain = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = orientation
+    file = tmp_path / "a.jpg"
+    Image.fromarray(grain).save(file, quality=95, subsampling=0, exif=exif)
+    full, asked = read_image(file), []
+    with file.open("rb") as stream:
+        small, divided = read_reduced(stream, "a", lambda size_hw: asked.append(size_hw) or divisor)
+    height, width = full.shape[0] // divisor, full.shape[1] // divisor
+    means = full.reshape(height, divisor, width, divisor, 3).mean(axis=(1, 3))
+    assert (asked, divided, small.shape) == ([full.shape[:2]], divisor, (height, width, 3))
+    difference = np.abs(small - means)
+    assert difference.mean() < 1.5  # of noise from 0 to 255, the hardest there is
+    assert difference.max() < 40  # where the full one was cut off at 0 or 255
+
+
+def test_only_a_jpeg_is_decoded_smaller(tmp_path, rgb):
+    write_image(tmp_path / "a.png", rgb)
+    with (tmp_path / "a.png").open("rb") as stream:
+        image, divisor = read_reduced(stream, "a", lambda size_hw: 4)
+    assert divisor == 1
+    assert np.array_equal(image, rgb)
 
 
 def test_a_cmyk_jpeg_keeps_its_colours(tmp_path):

@@ -43,6 +43,21 @@ def test_a_process_that_dies_is_told_in_a_sentence():
         list(in_processes(die, [1, 2], workers=2))
 
 
+def test_every_job_is_done_once_and_few_wait_at_a_time():
+    begun = []
+
+    class Jobs(list):
+        def __iter__(self):
+            for job in super().__iter__():
+                begun.append(job)
+                yield job
+
+    done = in_processes(abs, Jobs(range(-100, 0)), workers=2)
+    first = next(done)
+    assert len(begun) < 20
+    assert sorted([first, *done]) == list(range(1, 101))
+
+
 # --- run -------------------------------------------------------------------------------------------------
 
 

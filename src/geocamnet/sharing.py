@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -19,7 +19,7 @@ Job = TypeVar("Job")
 Done = TypeVar("Done")
 _POOL_FROM = 24  # jobs; below that, starting processes takes longer than the work
 _BATCH = 4  # jobs that a node of a cluster is given at a time
-_AHEAD = 3  # batches waiting for each core of a cluster, so that none ever waits for work
+_AHEAD = 3  # jobs, or batches of a cluster, waiting for each core, so that none ever waits for work
 
 
 def usable_cores() -> int:
@@ -104,8 +104,15 @@ def in_processes(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker)
     try:
-        for done in as_completed([pool.submit(work, job) for job in jobs]):
-            yield done.result()
+        waiting: set[Future[Done]] = set()
+        for job in jobs:
+            waiting.add(pool.submit(work, job))
+            if len(waiting) >= _AHEAD * count:  # a future for every job would take memory by the number of jobs
+                ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in ready)
+        while waiting:
+            ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (one.result() for one in ready)
     except BrokenProcessPool as error:
         raise DataError(
             "A process that reads photographs has died, perhaps for want of memory. Run the same command again with "

@@ -103,6 +103,27 @@ def test_scaling_down_averages_and_does_not_drop_pixels(tmp_path):
     assert np.abs(read_image(tmp_path / "data/images/vug__a.png").astype(int) - 127.5).max() <= 1
 
 
+@pytest.mark.parametrize(("crop_px", "long_side_px"), [(0, 40), (0, 20), (16, 32), (0, 60), (16, 40), (3, 32)])
+def test_a_jpeg_that_is_stored_smaller_is_what_the_full_one_would_be(tmp_path, crop_px, long_side_px):
+    # The first three are decoded at a fraction of their size, the others would lose sharpness by it.
+    raw, grain = tmp_path / "raw", np.random.default_rng(0).integers(60, 200, (40, 80, 3), dtype=np.uint8)
+    grain = np.asarray(Image.fromarray(grain).resize((160, 80), Image.Resampling.BICUBIC))
+    exif = Image.Exif()
+    exif[274] = 6
+    for folder, jpeg in (("vug", {"quality": 95, "subsampling": 0, "exif": exif}), ("foam", {})):
+        (raw / folder).mkdir(parents=True)
+        Image.fromarray(grain).save(raw / folder / f"a.{'jpg' if jpeg else 'png'}", **jpeg)
+    write_image(raw / "foam" / "a.png", read_image(raw / "vug" / "a.jpg"))  # the same pixels, upright, without loss
+    recipe = replace(RECIPE, crop_px=crop_px, long_side_px=long_side_px, jpeg_quality=0, raw_um_per_px=1.0)
+    prepare(raw, tmp_path / "data", recipe)
+    jpeg, png = (read_image(tmp_path / f"data/images/{name}__a.png").astype(int) for name in ("vug", "foam"))
+    rows = rows_of(tmp_path / "data")
+    assert rows["vug/a.jpg"].um_per_px == rows["foam/a.png"].um_per_px
+    assert jpeg.shape == png.shape
+    assert np.abs(jpeg - png).max() <= 3
+    assert jpeg.std() == pytest.approx(png.std(), rel=0.02)
+
+
 def test_micrometres_a_pixel_follow_the_scaling(raw, tmp_path):
     prepare(raw, tmp_path / "data", replace(RECIPE, raw_um_per_px=2.0, long_side_px=30, crop_px=10))
     for row in read_index(tmp_path / "data"):

@@ -1,6 +1,7 @@
 """One geometry for image and class maps together, and the lamp, lens and burnt-in marks for the image alone."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -12,6 +13,8 @@ from torch.nn import functional as F
 
 from geocamnet.images import scaled_size_hw
 from geocamnet.train.recipes import AugmentRecipe
+
+BAND_PX = 16  # scaled rows or columns that are worked out at a time
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,9 @@ def change_light(image: NDArray[np.uint8], recipe: AugmentRecipe, rng: np.random
     table = _to_uint8(curve[:, None] * cast * 255)  # (256, 3)
     image = cv2.LUT(image, table[None])
     if recipe.stain:
-        grey = image.mean(axis=2, keepdims=True)
-        colour = np.clip(1 + rng.normal(0, recipe.stain), 0, 2)
-        image = _to_uint8(grey + (image - grey) * colour)
+        colour = float(np.clip(1 + rng.normal(0, recipe.stain), 0, 2))
+        mixed = np.eye(3) * colour + (1 - colour) / 3  # towards the grey of the pixel, or away from it
+        image = _to_uint8(cv2.transform(image.astype(np.float32), mixed))
     if rng.random() < recipe.focus:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.6)))
     if rng.random() < recipe.noise:
@@ -183,9 +186,25 @@ def scale_long_side(image: Tensor, long_side_px: int) -> Tensor:
     if size_hw == (height, width):
         return image
     step = max(height, width) / long_side_px
-    rows = _triangle_weights(height, size_hw[0], step).to(image)  # (h, H)
-    columns = _triangle_weights(width, size_hw[1], step).to(image)  # (w, W)
-    return rows @ (image @ columns.T)  # (B, 3, h, w)
+    rows = [weights.to(image) @ image[..., old, :] for old, weights in _bands(height, size_hw[0], step)]
+    low = torch.cat(rows, dim=-2)  # (B, 3, h, W)
+    columns = [low[..., old] @ weights.to(image).T for old, weights in _bands(width, size_hw[1], step)]
+    return torch.cat(columns, dim=-1)  # (B, 3, h, w)
+
+
+def _bands(old: int, new: int, step: float) -> list[tuple[slice, Tensor]]:
+    """Return the weights of some new pixels at a time, without the many old ones that have none in them."""
+    return [(places, torch.from_numpy(weights)) for places, weights in _kept_bands(old, new, step)]
+
+
+@lru_cache(maxsize=64)
+def _kept_bands(old: int, new: int, step: float) -> tuple[tuple[slice, NDArray[np.float64]], ...]:
+    bands = []
+    for part in _triangle_weights(old, new, step).split(BAND_PX):
+        met = part.any(dim=0).nonzero()
+        places = slice(int(met[0]), int(met[-1]) + 1)
+        bands.append((places, part[:, places].contiguous().numpy()))
+    return tuple(bands)
 
 
 def _triangle_weights(old: int, new: int, step: float) -> Tensor:
