@@ -171,6 +171,16 @@ def paint_halves(
 
 
 @pytest.fixture
+def memory() -> Iterator[Any]:
+    """Yield an fsspec store of this process, empty."""
+    fsspec = pytest.importorskip("fsspec", reason="needs fsspec: pip install 'geocamnet[store]'")
+    store = fsspec.filesystem("memory")
+    store.rm("/", recursive=True)
+    yield store
+    store.rm("/", recursive=True)
+
+
+@pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     """Yield an S3 of this machine, with an empty bucket, that URLs lead to, in other processes too."""
     for package in ("s3fs", "moto", "flask", "flask_cors"):

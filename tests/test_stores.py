@@ -18,15 +18,6 @@ NAME_THE_SOURCE = {"summary.json", "skipped.csv", "areas.html"}  # the latter tw
 
 
 @pytest.fixture
-def memory():
-    """An fsspec store of this process, empty."""
-    store = fsspec.filesystem("memory")
-    store.rm("/", recursive=True)
-    yield store
-    store.rm("/", recursive=True)
-
-
-@pytest.fixture
 def photographs(tmp_path, paint):
     """A folder of photographs with names of every kind, hidden ones, and one that can't be read."""
     folder = tmp_path / "photographs"

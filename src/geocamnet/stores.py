@@ -1,4 +1,4 @@
-"""Places given as URL, such as s3://bucket/raw: object stores and whatever else fsspec reaches, listed and read.
+"""Places given as URL, such as s3://bucket/raw, in whatever store fsspec reaches: listed, read and written.
 
 Paths are `pathlib.Path` everywhere, and ``Path("s3://bucket/raw")`` is ``s3:/bucket/raw``: `url_of` gives the URL back.
 Credentials are the store's own affair, options such as another endpoint fsspec's: environment, configuration files.
@@ -7,7 +7,7 @@ Credentials are the store's own affair, options such as another endpoint fsspec'
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # of more than one letter: D:
 _PASSWORD = re.compile(r"//[^/]*:[^/]*@")
 _UNUSUAL = re.compile(r"[\x00-\x1f\\\ud800-\udfff]")  # control signs, a backslash, what is no Unicode
 _CHANGED = ("mtime", "LastModified", "last_modified", "modified", "updated", "created")  # each store has its own word
+_OF_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss"})  # which know no folders
 _OF_EXTRA = {"s3": "s3fs", "s3a": "s3fs"}
 
 
@@ -111,6 +112,36 @@ def read_store(url: str, *, size_bytes: int | None = None) -> bytes:
             "connection was cut. Run the same command again: what is done is kept."
         )
     return content
+
+
+def write_to_store(url: str, file: Path) -> None:
+    """Put a file of this machine at a URL, in place of what is there.
+
+    Raises:
+        DataError: no such bucket.
+        SourceError: the store can't be reached, or refuses.
+    """
+    with _told(url):
+        store, path = _open(url)
+        try:
+            store.put_file(str(file), path)
+        except FileNotFoundError:
+            if url.partition("://")[0] in _OF_BUCKETS:
+                raise
+            store.makedirs(path.rpartition("/")[0], exist_ok=True)  # never of a store of buckets: it would make one
+            store.put_file(str(file), path)
+
+
+def remove_from_store(url: str) -> None:
+    """Remove a file at a URL, if it is there.
+
+    Raises:
+        SourceError: the store can't be reached, or refuses.
+    """
+    with _told(url):
+        store, path = _open(url)
+        with suppress(FileNotFoundError):
+            store.rm_file(path)
 
 
 def _open(url: str) -> tuple[Any, str]:

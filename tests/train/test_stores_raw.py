@@ -32,15 +32,12 @@ def raw(tmp_path):
 
 
 @pytest.fixture
-def memory(raw):
+def memory(raw, memory):
     """The same files in a store of this process."""
-    store = fsspec.filesystem("memory")
-    store.rm("/", recursive=True)
     for file in raw.rglob("*"):
         if file.is_file():
-            store.pipe_file(f"/raw/{file.relative_to(raw).as_posix()}", file.read_bytes())
-    yield store
-    store.rm("/", recursive=True)
+            memory.pipe_file(f"/raw/{file.relative_to(raw).as_posix()}", file.read_bytes())
+    return memory
 
 
 def same_data(one, other):

@@ -34,6 +34,7 @@ from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, original_sha256
 JOURNAL = "prepare.partial.jsonl"
 _SHARD_JOURNAL = "prepare.partial-"  # and which of how many jobs
 SUMMARY = "prepare.json"
+SENT_LAST = (SUMMARY, DATA_CARD, "index.csv")  # to a store: who sees the index sees all that it names
 _NO_ACTIONS = Actions()
 _log = logging.getLogger(__name__)
 
