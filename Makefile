@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (PyTorch is large: two to ten minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet --editable '.[train,web,big,cluster,docs,dev]'
+	@$(BIN)/python -m pip install --quiet --editable '.[train,web,big,cluster,store,docs,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)   ## the whole pipeline on drawn thin sections: out/demo

@@ -5,9 +5,10 @@ answer, and where. Heavy packages are imported inside the fixtures.
 """
 
 import hashlib
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,41 @@ def paint_halves(
     image[:, width // 2 :] = CLASS_COLOURS[right or left]
     grain = np.random.default_rng(seed).normal(0, 6, image.shape)
     return np.clip(image * 0.7 + 30 + grain, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """Yield an fsspec store of this process, empty."""
+    fsspec = pytest.importorskip("fsspec", reason="needs fsspec: pip install 'geocamnet[store]'")
+    store = fsspec.filesystem("memory")
+    store.rm("/", recursive=True)
+    yield store
+    store.rm("/", recursive=True)
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Yield an S3 of this machine, with an empty bucket, that URLs lead to, in other processes too."""
+    for package in ("s3fs", "moto", "flask", "flask_cors"):
+        pytest.importorskip(package, reason=f"needs {package}: pip install 'geocamnet[store,dev]'")
+    import fsspec
+    from moto.moto_api._internal import moto_api_backend
+
+    from local_s3 import BUCKET, LocalS3
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no configuration"))
+    server = LocalS3()
+    monkeypatch.setenv("FSSPEC_S3", json.dumps(server.options))
+    monkeypatch.setitem(fsspec.config.conf, "s3", server.options)  # read from there once, when fsspec was imported
+    server.files().mkdir(BUCKET)
+    yield server
+    server.stop()
+    moto_api_backend.reset()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @pytest.fixture(scope="session", autouse=True)

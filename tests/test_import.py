@@ -13,7 +13,7 @@ import geocamnet.runtime
 
 # None of these may be loaded by the runtime.
 HEAVY = {"torch", "torchvision", "timm", "lightning", "torchmetrics", "sklearn", "skimage", "matplotlib", "onnx"}
-GROUND = ("errors", "taxonomy", "card", "lights", "images", "tiles", "doctor", "runtime")
+GROUND = ("errors", "taxonomy", "card", "lights", "stores", "images", "tiles", "doctor", "runtime")
 MODULES = [f"geocamnet.{name}" for name in GROUND] + [
     one.name for one in pkgutil.walk_packages(geocamnet.runtime.__path__, "geocamnet.runtime.")
 ]

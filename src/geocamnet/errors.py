@@ -17,7 +17,7 @@ class ModelError(GeocamnetError):
 
 
 class SourceError(GeocamnetError):
-    """A live source (camera, video, stream) can't be opened or has gone away."""
+    """A live source (camera, video, stream) or an object store can't be opened or has gone away."""
 
 
 def unknown_name(kind: str, received: str, known: Iterable[str]) -> str:

@@ -1,5 +1,7 @@
 """Read, write and list photographs: RGB uint8 (H, W, 3), nothing else leaves this file."""
 
+import io
+import logging
 import os
 import struct
 import uuid
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from geocamnet.errors import DataError
+from geocamnet.stores import list_store, read_store, shown, url_of
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 
@@ -33,6 +36,7 @@ UNDECODABLE = (
 RgbImage = NDArray[np.uint8]
 _ASIDE = ".aside-"  # what the name of a file that is not yet in its place begins with
 _LYING = (5, 6, 7, 8)  # EXIF orientations whose rows are the columns of the upright photograph
+_log = logging.getLogger(__name__)
 
 
 def read_image(path: str | os.PathLike[str]) -> RgbImage:
@@ -43,7 +47,7 @@ def read_image(path: str | os.PathLike[str]) -> RgbImage:
     states in its MaxSampleValue tag, never stretched to the image's own range.
 
     Args:
-        path: JPEG, PNG, TIFF, BMP or WebP, told by content and not by suffix.
+        path: JPEG, PNG, TIFF, BMP or WebP, told by content and not by suffix; or its URL in a store.
 
     Returns:
         RGB uint8 of shape (H, W, 3).
@@ -51,7 +55,10 @@ def read_image(path: str | os.PathLike[str]) -> RgbImage:
     Raises:
         DataError: no such file, an empty, truncated or damaged file, not an image, or a kind of pixel
             (floating point, 32-bit) whose range is not known.
+        SourceError: the store can't be used.
     """
+    if url := url_of(path):
+        return read_image_stream(io.BytesIO(read_store(url)), url)
     file = Path(path)
     try:
         with file.open("rb") as stream:
@@ -210,18 +217,22 @@ def is_empty(folder: Path) -> bool:
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return every image file under ``folder``, sorted by path; hidden files and folders are left out.
+    """Return every image file under ``folder``, or its URL in a store, sorted by path; hidden ones are left out.
 
     Raises:
         DataError: the folder does not exist or holds no image, or a folder in it can't be listed.
+        SourceError: the store can't be used.
     """
     root = Path(folder)
-    if not root.is_dir():
+    if url_of(root):
+        found = sorted(_images_in_store(root))
+    elif root.is_dir():
+        found = sorted(_walk_images(root))
+    else:
         raise DataError(f"{root}: no such folder.")
-    found = sorted(_walk_images(root))
     if not found:
         raise DataError(
-            f"{root}: no photograph found in it or below it. Looked for {', '.join(sorted(IMAGE_SUFFIXES))}."
+            f"{shown(root)}: no photograph found in it or below it. Looked for {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
     return found
 
@@ -245,6 +256,15 @@ def _walk_images(root: Path) -> Iterator[Path]:
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 yield Path(folder, name)
+
+
+def _images_in_store(root: Path) -> Iterator[Path]:
+    files, refused = list_store(url_of(root))
+    for path, reason in refused:
+        _log.warning("left out %s: %s", path, reason)
+    for one in files:
+        if Path(one.path).suffix.lower() in IMAGE_SUFFIXES:
+            yield root / one.path
 
 
 def _refuse_bombs(image: Image.Image, name: str, size_bytes: int) -> None:

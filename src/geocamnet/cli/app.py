@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Parameter, config
 from geocamnet import __version__
 from geocamnet.console import say_error, set_up_logging
 from geocamnet.errors import DataError, GeocamnetError, missing_extra, unknown_name
+from geocamnet.stores import url_of
 
 # What a job of several says at its end.
 BRING_TOGETHER = "when every job is done, the same command without --shard brings them together"
@@ -23,6 +24,9 @@ app = App(
     version=__version__,
     default_parameter=Parameter(negative=(), consume_multiple=True),
 )
+
+# What may lie in an object store. Anything else would become a folder of this machine called "s3:".
+_AT_URLS = {("audit", "raw"), ("prepare", "raw"), ("prepare", "data"), ("run", "source"), ("run", "out")}
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
@@ -57,6 +61,12 @@ def main(tokens: Sequence[str] | None = None) -> None:
 def _call(one: App, tokens: Sequence[str] | None) -> None:
     # Parsed and called apart, so that errors and Ctrl-C reach `main` and not cyclopts' own way of telling them.
     command, bound, _ = one.parse_args(tokens, exit_on_error=False, print_error=False, verbose=False)
+    for name, value in bound.arguments.items():
+        if isinstance(value, Path) and (url := url_of(value)) and (command.__name__, name) not in _AT_URLS:
+            raise DataError(
+                f"{url}: a URL is not taken for {name.upper()} here, only for the photographs of audit, prepare and "
+                "run, and the results of prepare and run. Copy it to this machine, or name a folder."
+            )
     command(*bound.args, **bound.kwargs)
 
 

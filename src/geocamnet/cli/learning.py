@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from geocamnet.cli.app import BRING_TOGETHER, app
+from geocamnet.cli.sending import made_for
 from geocamnet.console import progress, show_metrics
 from geocamnet.errors import DataError
+from geocamnet.stores import shown, url_of
 from geocamnet.train.recipes import (
     AuditRecipe,
     CamRecipe,
@@ -44,7 +46,7 @@ def audit(raw: Path, out: Path, *, settings: Annotated[AuditRecipe, Flat] = Audi
     """Find copies, leaks, shortcuts and burnt-in marks among photographs, before anything is learnt from them.
 
     Args:
-        raw: folder of photographs; it is only read.
+        raw: folder of photographs, a ZIP or TAR of them, or a URL in an object store; it is only read.
         out: folder to write audit.html and audit.csv into.
     """
     from geocamnet.train.audit.audit import audit as look
@@ -62,7 +64,7 @@ def audit(raw: Path, out: Path, *, settings: Annotated[AuditRecipe, Flat] = Audi
         report.photographs,
         out / "audit.csv",
     )
-    log.info("next: geocamnet prepare %s DATA --audit %s", raw, out)
+    log.info("next: geocamnet prepare %s DATA --audit %s", shown(raw), out)
 
 
 @app.command(sort_key=3)
@@ -72,14 +74,16 @@ def prepare(
     """Make a data set, split by thin section, of photographs.
 
     Args:
-        raw: folder of photographs, or a ZIP or TAR of them.
-        data: data set folder to make.
+        raw: folder of photographs, a ZIP or TAR of them, or a URL in an object store.
+        data: data set folder to make; or a URL to send it to.
         overwrite: make it again where there is one.
     """
+    from geocamnet.train.prepare import SENT_LAST
     from geocamnet.train.prepare import prepare as make
 
-    with progress("preparing") as on_progress:
-        report = make(raw, data, settings, overwrite=overwrite, on_progress=on_progress)
+    alone = not settings.shard and settings.engine == "local"
+    with made_for(data, SENT_LAST, source=raw, alone=alone) as folder, progress("preparing") as on_progress:
+        report = make(raw, folder, settings, overwrite=overwrite, on_progress=on_progress)
     for note in report.notes:
         log.info("%s", note)
     for path, reason in report.skipped[:20]:
@@ -90,8 +94,9 @@ def prepare(
         log.info(BRING_TOGETHER)
         return
     splits = ", ".join(f"{split} {count}" for split, count in report.splits.items())
-    log.info("%s: %d photographs (%s), %d skipped", data, report.photographs, splits, len(report.skipped))
-    log.info("all of it is told in %s; next: geocamnet train %s RUN", data / "prepare.json", data)
+    log.info("%s: %d photographs (%s), %d skipped", shown(data), report.photographs, splits, len(report.skipped))
+    where = "DATA" if url_of(data) else data  # networks learn from a folder
+    log.info("all of it is told in %s; next: geocamnet train %s RUN", shown(data / "prepare.json"), where)
 
 
 @app.command(sort_key=4)

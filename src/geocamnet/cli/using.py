@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from geocamnet.cli.app import BRING_TOGETHER, app
+from geocamnet.cli.sending import made_for
 from geocamnet.console import progress, show_benchmark, show_card, show_findings
 from geocamnet.errors import DataError
+from geocamnet.stores import shown
 
 if TYPE_CHECKING:
     from geocamnet.runtime.model import Model
@@ -55,8 +57,8 @@ def run(
     r"""Name, map and measure a photograph or a folder of them.
 
     Args:
-        source: a photograph, or a folder.
-        out: folder for tables, pictures and areas.html, the page to read.
+        source: a photograph, or a folder; or its URL in an object store.
+        out: folder for tables, pictures and areas.html, the page to read; or a URL to send them to.
         model: model file; the bundled one where none is named.
         um_per_px: micrometres a pixel, for scale bars and areas in µm².
         texture: also measure texture and refine the heatmap with it.
@@ -75,14 +77,16 @@ def run(
         shard: I/N does every N-th photograph, from the I-th on, as one job of N; the same command without it then
             brings together what the jobs have done.
     """
+    from geocamnet.runtime.folder.out_folder import SENT_LAST
     from geocamnet.runtime.folder.predict import predict_folder
     from geocamnet.runtime.prediction import REFUSALS
 
     opened = _opened(model, all_attitudes=all_attitudes)
-    with progress("mapping") as on_progress:
+    alone = not shard and engine == "local"
+    with made_for(out, SENT_LAST, source=source, alone=alone) as folder, progress("mapping") as on_progress:
         result = predict_folder(
             source,
-            out,
+            folder,
             opened,
             um_per_px=um_per_px,
             texture=texture,
@@ -107,7 +111,7 @@ def run(
     refused = {name: result.counts[name] for name in REFUSALS if name in result.counts}
     counts = {"named": len(result.rows) - sum(refused.values()), **refused, "skipped": len(result.skipped)}
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
-    log.info("%s: %s: predictions.csv, pictures/", out, told)
+    log.info("%s: %s: predictions.csv, pictures/", shown(out), told)
     if pairs:
         joined = sum(bool(row.joined) for row in result.rows)
         log.info("%d field(s) of several photographs, %d photograph(s) alone", joined, len(result.rows) - joined)

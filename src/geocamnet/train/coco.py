@@ -69,7 +69,7 @@ def read_coco(originals: Originals, files: Sequence[str]) -> Reading:
             light, split = light_of_path(path), _split(path) or _split(file)
             met[path] = RawPhotograph(path, tuple(sorted(labels)), light=light, split=split, shapes=shapes)
     if not met:
-        raise DataError(f"{originals.raw}: none of the photographs that {', '.join(files)} name is there.")
+        raise DataError(f"{originals.place()}: none of the photographs that {', '.join(files)} name is there.")
     reading.photographs = list(met.values())
     spelt = {(name, canonical_name(name)) for one in told.values() for name in one["spelt"]}
     outlines = sum(len(one.shapes) for one in met.values())
@@ -133,9 +133,9 @@ def _told(originals: Originals, file: str) -> dict[str, Any]:
                 raise KeyError(f"category {one['category_id']}")
             annotations.setdefault(one["image_id"], []).append(one)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{originals.raw / file}: not COCO that can be understood ({error!r}).") from error
+        raise DataError(f"{originals.place(file)}: not COCO that can be understood ({error!r}).") from error
     if len(set(names.values())) > 255:
-        raise DataError(f"{originals.raw / file}: {len(names)} categories; a mask holds 255.")
+        raise DataError(f"{originals.place(file)}: {len(names)} categories; a mask holds 255.")
     return {"names": names, "images": images, "annotations": annotations, "spelt": sorted(spelt.values())}
 
 

@@ -73,7 +73,7 @@ def mask_classes(photographs: Iterable[RawPhotograph], originals: Originals) -> 
     tables = [_read_table(originals, PurePosixPath(folder)) for folder in folders]
     if any(table != tables[0] for table in tables):
         raise DataError(
-            f"{originals.raw}: the {MASK_TABLE} of {', '.join(folders)} differ. All masks need the same classes."
+            f"{originals.place()}: the {MASK_TABLE} of {', '.join(folders)} differ. All masks need the same classes."
         )
     return tables[0] if tables else ()
 
@@ -89,7 +89,7 @@ def _read_table(originals: Originals, folder: PurePosixPath) -> tuple[str, ...]:
     path = next((place for place in places if place in originals.files), None)
     if path is None:
         raise DataError(
-            f"{originals.raw / places[0]}: not there, so that the numbers in the masks mean nothing. Write "
+            f"{originals.place(places[0])}: not there, so that the numbers in the masks mean nothing. Write "
             '{"classes": [...]}: pixel value v is the v-th class, 0 is not scored.'
         )
     try:
@@ -97,5 +97,5 @@ def _read_table(originals: Originals, folder: PurePosixPath) -> tuple[str, ...]:
         return tuple(canonical_name(name) for name in names)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
-            f'{originals.raw / path}: can\'t be read ({error}). It must be {{"classes": [names]}}.'
+            f'{originals.place(path)}: can\'t be read ({error}). It must be {{"classes": [names]}}.'
         ) from error

@@ -1,4 +1,4 @@
-"""RAW, whatever holds it: a folder, a ZIP or a TAR, listed once and read through one door."""
+"""RAW, whatever holds it: a folder, a ZIP, a TAR or an object store, listed once and read through one door."""
 
 import io
 import os
@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from geocamnet.errors import DataError
 from geocamnet.images import IMAGE_SUFFIXES, RgbImage, read_image_stream
+from geocamnet.stores import is_file, list_store, read_store, shown, url_of
 from geocamnet.train.archives import Member, Reader, archive_kind, list_archive
 
 ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".txz", ".7z", ".rar"})
@@ -26,8 +27,8 @@ class RawFile:
     Attributes:
         path: below RAW, with ``/``.
         size_bytes: of the file.
-        mtime_ns: when it was changed; of a file in an archive, when the archive was.
-        position: where an archive holds it; -1 in a folder.
+        mtime_ns: when it was changed; of a file in an archive, when the archive was; 0 if a store does not tell.
+        position: where an archive holds it; -1 elsewhere.
     """
 
     path: str
@@ -41,8 +42,8 @@ class Originals:
     """What RAW holds.
 
     Attributes:
-        raw: the folder or archive.
-        kind: ``folder``, or as `archives.archive_kind` says.
+        raw: the folder or archive, or a URL made a path.
+        kind: ``folder``, ``store``, or as `archives.archive_kind` says.
         files: by path, hidden ones left out.
         refused: (path, reason) of what is no file that may be read.
     """
@@ -60,46 +61,55 @@ class Originals:
     @property
     def name(self) -> str:
         """What RAW is called: the folder's name, or the archive's without ``.zip`` or ``.tar.gz``."""
-        return self.raw.resolve().name if self.kind == "folder" else _own_name(self.raw)
+        return self.raw.resolve().name if self.kind in ("folder", "store") else _own_name(self.raw)
 
     @property
     def licence(self) -> str:
         """Name of the file beside the photographs that states a licence, or nothing."""
         return next((path for path in self.files if path.upper().startswith(("LICENSE", "LICENCE"))), "")
 
+    def place(self, path: str = "") -> str:
+        """Return what messages call RAW, or a file of it."""
+        return shown(self.raw / path)
+
     def read(self, path: str) -> bytes:
         """Return the content of a table or description.
 
         Raises:
             DataError: not there, too large for what it is, or it can't be read.
+            SourceError: the store that holds it can't be used.
         """
         file = self.files.get(path)
         if file is None:
-            raise DataError(f"{self.raw}: there is no {path} in it.")
+            raise DataError(f"{self.place()}: there is no {path} in it.")
         if file.size_bytes > TABLE_BYTES:
-            raise DataError(f"{self.raw / path}: {file.size_bytes:,} bytes are too many for a table.")
+            raise DataError(f"{self.place(path)}: {file.size_bytes:,} bytes are too many for a table.")
         try:
             with open_raw(self.raw, file, role="tables") as stream:
                 return stream.read()
         except OSError as error:
-            raise DataError(f"{self.raw / path}: can't be read ({error.strerror or error}).") from error
+            raise DataError(f"{self.place(path)}: can't be read ({error.strerror or error}).") from error
         except DataError as error:
-            raise DataError(f"{self.raw / path}: {error}") from error
+            raise DataError(f"{self.place(path)}: {error}") from error
 
 
 def open_originals(raw: Path) -> Originals:
-    """List RAW: a folder, a ZIP or a TAR.
+    """List RAW: a folder, a ZIP, a TAR, or a place in an object store.
 
     An archive that holds nothing but a folder of its own name (``photos.zip`` with ``photos/``) is read as that
     folder. Archives inside RAW are refused: each is to be prepared by itself.
 
     Args:
-        raw: folder or archive; it is only read.
+        raw: folder, archive or URL; it is only read.
 
     Raises:
         DataError: not there, no archive that can be read, or no photograph in it.
+        SourceError: the store can't be used.
     """
-    if raw.is_dir():
+    if url := url_of(raw):
+        kind = "store"
+        files, refused = _list_place(url)
+    elif raw.is_dir():
         kind = "folder"
         files, refused = _list_folder(raw)
     elif raw.is_file():
@@ -118,9 +128,8 @@ def open_originals(raw: Path) -> Originals:
     )
     if not found.images:
         told = "".join(f" {path}: {reason}." for path, reason in found.refused[:3])
-        raise DataError(
-            f"{raw}: no photograph found in it or below it. Looked for {', '.join(sorted(IMAGE_SUFFIXES))}.{told}"
-        )
+        wanted = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"{found.place()}: no photograph found in it or below it. Looked for {wanted}.{told}")
     return found
 
 
@@ -128,14 +137,17 @@ def open_raw(raw: Path, file: RawFile, *, role: str = "photographs") -> BinaryIO
     """Open one file of RAW for reading, in any process; `close_archives` closes what it keeps open.
 
     Args:
-        raw: the folder or archive.
+        raw: the folder or archive, or a URL made a path.
         file: as `open_originals` listed it.
         role: what is read in order of its own, such as ``"masks"``; see `Reader.read`.
 
     Raises:
         DataError: it can't be read out of its archive. The text does not name the file.
+        SourceError: its store can't be used.
         OSError: a file of a folder can't be opened.
     """
+    if url := url_of(raw):
+        return io.BytesIO(read_store(f"{url}/{file.path}", size_bytes=file.size_bytes))
     if file.position < 0:
         return (raw / file.path).open("rb")
     if str(raw) not in _readers:
@@ -148,6 +160,7 @@ def read_original(raw: Path, file: RawFile) -> RgbImage:
 
     Raises:
         DataError: it can't be read. The text begins with its path.
+        SourceError: its store can't be used.
     """
     try:
         with open_raw(raw, file) as stream:
@@ -160,6 +173,16 @@ def close_archives() -> None:
     """Close the archives that this process keeps open."""
     while _readers:
         _readers.popitem()[1].close()
+
+
+def _list_place(url: str) -> tuple[list[RawFile], list[tuple[str, str]]]:
+    if PurePosixPath(url).suffix.lower() in ARCHIVE_SUFFIXES and is_file(url):
+        raise DataError(
+            f"{url}: an archive is not read out of a store, where each process would fetch all of it. Copy it to this "
+            "machine first, or unpack it into the store."
+        )
+    files, refused = list_store(url)
+    return [RawFile(one.path, one.size_bytes, one.mtime_ns) for one in files], refused
 
 
 def _list_folder(raw: Path) -> tuple[list[RawFile], list[tuple[str, str]]]:

@@ -18,6 +18,7 @@ from geocamnet import __version__
 from geocamnet.errors import DataError
 from geocamnet.images import remove_asides, written_aside
 from geocamnet.sharing import read_shard
+from geocamnet.stores import from_anywhere
 from geocamnet.train.audit.carry_out import carry_out
 from geocamnet.train.audit.table import Actions, read_actions, read_verdict
 from geocamnet.train.data_card import DATA_CARD, make_data_card, read_data_card, with_words, write_data_card
@@ -33,6 +34,7 @@ from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, original_sha256
 JOURNAL = "prepare.partial.jsonl"
 _SHARD_JOURNAL = "prepare.partial-"  # and which of how many jobs
 SUMMARY = "prepare.json"
+SENT_LAST = (SUMMARY, DATA_CARD, "index.csv")  # to a store: who sees the index sees all that it names
 _NO_ACTIONS = Actions()
 _log = logging.getLogger(__name__)
 
@@ -70,14 +72,14 @@ def prepare(
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PrepareReport:
-    """Make a data set of photographs in a folder or an archive.
+    """Make a data set of photographs in a folder, an archive or an object store.
 
     Each photograph is decoded once: cropped by ``crop_px``, scaled to ``long_side_px`` (or ``um_per_px``) and
     stored in DATA/images; one that can't be used is listed with the reason. Then the thin sections are dealt to
     train, val and test. ``index.csv`` is the same whatever the number of processes and of interruptions.
 
     Args:
-        raw: folder, ZIP or TAR of original photographs; it is only read.
+        raw: folder, ZIP or TAR of original photographs, or the URL of a folder in a store; it is only read.
         data: the folder to make.
         recipe: every choice, see `PrepareRecipe`.
         overwrite: make it anew if DATA holds another data set made by `prepare`.
@@ -89,6 +91,7 @@ def prepare(
     Raises:
         DataError: nothing to prepare, an impossible recipe, DATA holding something else, a disk that is full or
             can't be written.
+        SourceError: the store that RAW lies in can't be used; the same call goes on.
     """
     raw, data = Path(raw), Path(data)
     _check_recipe(recipe)
@@ -167,7 +170,7 @@ def _jobs(source: Source, data: Path, recipe: PrepareRecipe, actions: Actions) -
     for one, name in zip(photographs, stored_names([one.path for one in photographs]), strict=True):
         original, mask = files[one.path], files.get(one.mask)
         job = StoreJob(
-            raw=str(source.originals.raw.absolute()),  # the nodes of a cluster are in folders of their own
+            raw=from_anywhere(source.originals.raw),  # the nodes of a cluster are in folders of their own
             data=str(data.absolute()),
             position=original.position,
             mask_position=mask.position if mask else -1,

@@ -111,13 +111,13 @@ def _manifest_path(originals: Originals, recipe: PrepareRecipe) -> str:
     if recipe.manifest:
         path = str(PurePosixPath(recipe.manifest.replace("\\", "/")))
         if path not in originals.files:
-            raise DataError(f"{originals.raw / path}: no such manifest. It is looked for below RAW; check --manifest.")
+            raise DataError(f"{originals.place(path)}: no such manifest. It is looked for below RAW; check --manifest.")
         return path
     if recipe.layout not in ("auto", "manifest"):
         return ""
     path = next((name for name in ("manifest.csv", "manifest.xlsx") if name in originals.files), "")
     if recipe.layout == "manifest" and not path:
-        raise DataError(f"{originals.raw}: no manifest.csv or manifest.xlsx in it. Name the table with --manifest.")
+        raise DataError(f"{originals.place()}: no manifest.csv or manifest.xlsx in it. Name the table with --manifest.")
     return path
 
 
@@ -126,7 +126,7 @@ def _read(originals: Originals, layout: str, manifest: str) -> Reading:
         return read_by_manifest(originals, manifest)
     found = [path for path in originals.images if not in_mask_folder(path)]
     if not found:
-        raise DataError(f"{originals.raw}: every picture lies in a folder of masks, and there is no photograph.")
+        raise DataError(f"{originals.place()}: every picture lies in a folder of masks, and there is no photograph.")
     if layout in ("auto", "coco") and (outlines := find_coco(originals)):
         return read_coco(originals, outlines)
     classmap = find_classmap(originals.files)
@@ -241,7 +241,7 @@ def _nothing_fits(originals: Originals, found: Sequence[str], layout: str) -> st
     prefixes = Counter(canonical_name(prefix_of(PurePosixPath(path).stem)) or "(none)" for path in found)
     begun = ", ".join(f"{name} ({count})" for name, count in prefixes.most_common(8))
     seen = [f"Folders: {shown}", f"File names begin with: {begun}"]
-    command = f"geocamnet prepare {originals.raw} DATA"
+    command = f"geocamnet prepare {originals.place()} DATA"
     advice = []
     if layout == "auto" and all(len(PurePosixPath(path).parts) > 2 for path in found):
         advice.append(f"If the topmost folders are the classes: {command} --layout folders.")
@@ -260,7 +260,7 @@ def _nothing_fits(originals: Originals, found: Sequence[str], layout: str) -> st
             f"{PurePosixPath(masks[0]).parent}/masks.json: {command} --layout masks."
         )
     return (
-        f"{originals.raw}: {len(found)} photograph(s), but nothing tells their classes (layout {layout}). "
+        f"{originals.place()}: {len(found)} photograph(s), but nothing tells their classes (layout {layout}). "
         f"{'. '.join(seen)}. For example: {', '.join(found[:3])}. {' '.join(advice)} "
         "Otherwise sort them into a folder a class, or write RAW/manifest.csv with the columns image and labels."
     )

@@ -23,7 +23,7 @@ def read_by_manifest(originals: Originals, manifest: str) -> Reading:
     Raises:
         DataError: the table can't be read, or none of its photographs can be used.
     """
-    rows = read_manifest(originals.read(manifest), f"{originals.raw / manifest}")
+    rows = read_manifest(originals.read(manifest), f"{originals.place(manifest)}")
     return _reading_of(originals, manifest, rows)
 
 
@@ -44,8 +44,8 @@ def find_table(originals: Originals) -> str:
             fitting.append(path)
     if len(fitting) > 1:
         raise DataError(
-            f"{originals.raw}: several tables name its photographs: {', '.join(fitting)}. Choose one: "
-            f"geocamnet prepare {originals.raw} DATA --manifest '{fitting[0]}'"
+            f"{originals.place()}: several tables name its photographs: {', '.join(fitting)}. Choose one: "
+            f"geocamnet prepare {originals.place()} DATA --manifest '{fitting[0]}'"
         )
     return fitting[0] if fitting else ""
 
@@ -87,9 +87,9 @@ def _reading_of(originals: Originals, manifest: str, rows: tuple[ManifestRow, ..
             )
     if not photographs:
         raise DataError(
-            f"{originals.raw / manifest}: none of its {len(rows)} photographs can be used; the first: "
+            f"{originals.place(manifest)}: none of its {len(rows)} photographs can be used; the first: "
             f"{reading.skipped[0][0]}, {reading.skipped[0][1]}. Paths in the column image are relative to "
-            f"{originals.raw}."
+            f"{originals.place()}."
         )
     reading.photographs = list(photographs.values())
     spelt = [(spelling, label) for row in rows for spelling, label in zip(row.spellings, row.labels, strict=True)]

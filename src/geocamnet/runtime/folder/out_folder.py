@@ -18,6 +18,7 @@ TABLE, AREAS, SKIPPED, SUMMARY = "predictions.csv", "areas.csv", "skipped.csv", 
 PAGE, MASK_NAMES = "areas.html", "masks.json"
 PICTURES, MASKS, SHARDS = "pictures", "masks", "shards"
 FROM_ALL = (SECTIONS, CLASSES, PAGE)  # made from all photographs, once each of them is done
+SENT_LAST = (PAGE, SUMMARY)  # to a store: who sees the summary sees all that it counts
 
 _ENDINGS = {PICTURES: ("_heatmap.jpg", "_areas.jpg"), MASKS: ("_classes.png",)}
 _MOST_STEM_BYTES = 200  # file systems take names of 255; room is left for our ending and a suffix

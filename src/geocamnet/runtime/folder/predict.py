@@ -38,6 +38,7 @@ from geocamnet.runtime.folder.tables import append_to_table, as_text, begin_tabl
 from geocamnet.runtime.model import Model
 from geocamnet.runtime.pairs import find_fields
 from geocamnet.sharing import Engine, read_shard, shared_out
+from geocamnet.stores import is_file, url_of
 
 POROSITIES = ("blue",)
 
@@ -94,7 +95,7 @@ def predict_folder(
     all photographs is made last, anew in every call; a call that is stopped leaves none of it.
 
     Args:
-        source: a photograph, or a folder searched with its subfolders.
+        source: a photograph, or a folder searched with its subfolders; or the URL of either in a store.
         out: the folder to write; it may lie inside the source, and is then not read.
         model: the student.
         um_per_px: micrometres a pixel of the photographs: draws a scale bar, gives areas in µm², and scales for a model
@@ -126,7 +127,7 @@ def predict_folder(
     source, out = Path(source), Path(out)
     root, photographs = _find_photographs(source, out)
     settings = {
-        "source": as_text(source.resolve()),
+        "source": as_text(url_of(source) or source.resolve()),
         "model": model.card.name,
         "model_sha256": model.sha256,
         "um_per_px": um_per_px,
@@ -257,6 +258,8 @@ def _fields(photographs: list[Path], root: Path, out: Path, pairs: bool) -> list
 
 def _find_photographs(source: Path, out: Path) -> tuple[Path, list[Path]]:
     """Return the folder that names are relative to, and the photographs, those below ``out`` left out."""
+    if url := url_of(source):
+        return (source.parent, [source]) if is_file(url) else (source, list_images(source))
     if source.is_file():
         return source.parent, [source]
     if not source.exists():

@@ -62,7 +62,7 @@ def audit(
     marks and files that can't be read are found all the same.
 
     Args:
-        raw: folder, ZIP or TAR of photographs; it is only read.
+        raw: folder, ZIP or TAR of photographs, or the URL of a folder in a store; it is only read.
         out: the folder to write audit.html, audit.csv and audit.json into.
         recipe: how labels and sections are told, see `AuditRecipe`.
         on_progress: called with (done, total, what is being done).
@@ -155,7 +155,7 @@ def _source(raw: Path, recipe: AuditRecipe) -> Source:
 @contextmanager
 def _in_any_order(originals: Originals, out: Path, told: Callable[[int, int, str], None]) -> Iterator[Originals]:
     # Copies are laid on each other in no order, and a compressed TAR is only read forwards: it is unfolded meanwhile.
-    if originals.kind in ("folder", "zip", "tar"):
+    if originals.kind in ("folder", "store", "zip", "tar"):
         yield originals
         return
     told(0, 1, "unfolding")
