@@ -14,7 +14,14 @@ from typing import Any
 from pieces import MAP_FIGURES, caveats, missing, number, read, table
 from sizes import audit_at_size, large_collections, scan_at_size
 from speeds import speeds
-from studies import bundled_precision, ceiling_of_labels, parts_of_distillation, refusals_of_strangers
+from studies import (
+    bundled_precision,
+    ceiling_of_labels,
+    heat_by_place,
+    parts_of_distillation,
+    refusals_of_strangers,
+    warning_of_places,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
@@ -107,6 +114,7 @@ PAGES = {
     "docs/explanation/data-honesty.md": partial(ceiling_of_labels, ROOT),
     "docs/explanation/refusals.md": partial(refusals_of_strangers, ROOT),
     "docs/how-to/ship.md": partial(bundled_precision, ROOT),
+    "docs/explanation/judging-heatmaps.md": partial(heat_by_place, ROOT),
     "docs/explanation/speed.md": partial(speeds, ROOT),
     "docs/how-to/audit.md": partial(audit_at_size, ROOT),
     "docs/how-to/scan.md": partial(scan_at_size, ROOT),
@@ -173,7 +181,7 @@ def _cross_validated(result: Mapping[str, Any], every: bool) -> list[str]:
         about,
         "",
         *_tables(result, _where(result), mean(result["area_share"]), every),
-        *caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
+        *caveats([*_verdicts(result["names"]), *_flat_maps(result), *warning_of_places(ROOT), *result["caveats"]]),
     ]
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from pieces import MAP_FIGURES, caveats, missing, number, read, table
 
+PLACES = "results/heat-by-place.json"
 STARTED, ABLATED = "results/student-start.json", "results/distillation-ablation.json"
 CEILING, REFUSED, BUNDLED = "results/label-ceiling.json", "results/strangers.json", "results/bundled-student.json"
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
@@ -54,6 +56,39 @@ def ceiling_of_labels(root: Path) -> str:
         *table("what more photographs bring", curve, {}, NAMES),
     ]
     return "\n".join(lines)
+
+
+def heat_by_place(root: Path) -> str:
+    """Return the Markdown that belongs between the marks of explanation/judging-heatmaps.md."""
+    result = read(root / PLACES)
+    if not result:
+        return "\n".join(missing(PLACES, "make places"))
+    titles = {"teacher": "teacher", "student": "student, distilled", "alone": "the same student, trained alone"}
+    columns = {"hottest": "hottest place over the mean", "hottest_by_chance": "by chance"}
+    return "\n".join(
+        [
+            f"`make places`: {result['data']}, about {round(mean(result['photographs']))} photographs of one shape in "
+            "each of five folds: mean (lowest to highest).",
+            "",
+            *table("heat of whole photographs", result["networks"], titles, columns),
+        ]
+    )
+
+
+def warning_of_places(root: Path) -> list[str]:
+    """Return the sentence that belongs beside figures of heatmaps, where heat prefers a place."""
+    result = read(root / PLACES)
+    if not result:
+        return []
+    student, alone = (mean(result["networks"][who]["hottest"]) for who in ("student", "alone"))
+    if student < 2 * alone:
+        return []
+    return [
+        f"Heatmaps of whole photographs go by the place: the hottest cell of the distilled student's mean heat has "
+        f"{student:.1f} times the mean, of the student alone {alone:.1f} times. It learnt that from its teachers, "
+        "which tell the middle from the edge by the zeros beyond it. Do not read one heatmap of a whole photograph of "
+        "even rock as where the evidence lies."
+    ]
 
 
 def refusals_of_strangers(root: Path) -> str:
