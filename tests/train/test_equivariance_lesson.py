@@ -32,6 +32,14 @@ def test_maps_that_stay_while_the_photograph_turns_cost(attitude):
     assert equivariance_loss(maps, maps, attitude, stride=16, side_px=65).item() > 0.5
 
 
+@pytest.mark.parametrize("attitude", ATTITUDES)
+def test_heat_in_the_middle_costs_nothing_whatever_is_there(attitude):
+    # The hole in this lesson: why `evaluate` looks at places.
+    middle = torch.zeros(2, 3, 5, 5)
+    middle[:, 0, 1:4, 1:4] = 1
+    assert equivariance_loss(middle, middle, attitude, stride=16, side_px=65).item() == pytest.approx(0, abs=1e-5)
+
+
 def test_cells_that_do_not_meet_are_looked_up_between():
     # A map that is even at the edges, measured at the cells of a photograph (0, 16, ... 144) and of its mirror image.
     at = torch.arange(10) * 16.0

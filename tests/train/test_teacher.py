@@ -166,3 +166,47 @@ def test_a_resnet101_is_written_for_torchvision_and_answers_there_as_here(tmp_pa
     with torch.inference_mode():
         expected = teacher(image).logits
         torch.testing.assert_close(theirs((image - teacher.mean) / teacher.std), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_a_photograph_that_is_even_has_even_maps_where_it_is_continued_beyond_its_edge(backbone):
+    image = torch.full((1, 3, 160, 224), 0.4)
+    spread = {}
+    for edges in ("continued", "zeros"):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            maps = Teacher(backbone, 3, edges=edges).eval()(image).class_maps
+        spread[edges] = float((maps.amax(dim=(2, 3)) - maps.amin(dim=(2, 3))).max() / maps.abs().max())
+    assert spread["continued"] < 1e-4
+    assert spread["zeros"] > 0.05
+
+
+def test_weights_alone_do_not_tell_what_lies_beyond_the_edge_and_that_is_said(tmp_path, make_run, caplog):
+    run = make_run(tmp_path / "run")
+    export(run, tmp_path / "zeros.pth")
+    assert "padding_mode" not in caplog.text
+    card = (run / "card.json").read_text(encoding="utf-8")
+    (run / "card.json").write_text(card.replace('"edges": "zeros"', '"edges": "continued"'), encoding="utf-8")
+    export(run, tmp_path / "continued.pth")
+    assert "padding_mode='replicate'" in caplog.text
+
+
+def test_what_lies_beyond_the_edge_is_kept_with_the_run(tiny_data, make_run, tmp_path):
+    from dataclasses import replace
+
+    from geocamnet.train.recipes import TrainRecipe
+    from geocamnet.train.runs import build_network, load_network, read_card
+    from geocamnet.train.training import adopt
+
+    def padding(network):
+        return {one.padding_mode for one in network.modules() if isinstance(one, nn.Conv2d) and one.padding != (0, 0)}
+
+    run = make_run(tmp_path / "run")
+    card = read_card(run)
+    of_before = {name: value for name, value in card.recipe.items() if name != "edges"}
+    assert padding(build_network(replace(card, recipe={**of_before, "edges": "continued"}))) == {"replicate"}
+    assert padding(build_network(replace(card, recipe=of_before))) == {"zeros"}  # runs of before edges could be chosen
+    torch.save(Teacher("test_resnet", 2).trunk.state_dict(), tmp_path / "w.pth")
+    recipe = TrainRecipe(backbone="test_resnet", image_px=64, edges="continued")
+    adopt(tmp_path / "w.pth", tmp_path / "adopted", classes=("oolite", "vug"), data=tiny_data, recipe=recipe)
+    assert padding(load_network(tmp_path / "adopted")[0]) == {"zeros"}  # as it was trained

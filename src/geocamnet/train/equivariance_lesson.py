@@ -30,6 +30,10 @@ def equivariance_loss(
     turn or a mirror image, for a thin section has no up, and maps are compared as those of a teacher are (`map_loss`):
     their pattern, not their strength. Both sides learn.
 
+    **Heat in the middle, whatever is there, costs nothing**: turns and mirror images leave it where it is. Teachers
+    trained with a weight of 1 came to that (`places`), so mind what `evaluate` says of places. The paper's transforms,
+    which also shift and scale, do not have this hole.
+
     Args:
         class_maps: (B, C, h, w) of the photographs.
         of_turned: (B, C, h, w) of the same photographs in that attitude.

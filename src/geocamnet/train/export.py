@@ -50,7 +50,8 @@ def export(
     what changed is written into the card's ``quantisation`` (see `quantise.what_it_changed`).
 
     A teacher's run may also be written as ``.pth`` or ``.safetensors``: its state dict under timm's (and, for
-    ResNets, torchvision's) names, which `training.adopt` and those libraries read.
+    ResNets, torchvision's) names, which `training.adopt` and those libraries read. What lies beyond the edge is not in
+    them: a teacher trained with `TrainRecipe.edges` "continued" answers otherwise there, and the log says so.
 
     Args:
         run: a finished run.
@@ -76,6 +77,12 @@ def export(
         )
     if model.suffix in (".pth", ".safetensors") and isinstance(network, Teacher):
         save_weights(model, network.trunk)
+        if network.edges == "continued":
+            log.warning(
+                "%s: these weights answer as here only where convolutions see the photograph continued beyond its edge "
+                "(padding_mode='replicate'), which other libraries and geocamnet adopt do not do by themselves",
+                model,
+            )
         return card
     if model.suffix != ".onnx":
         raise ModelError(

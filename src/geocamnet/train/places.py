@@ -1,8 +1,8 @@
 """Whether heatmaps go by the place in the photograph instead of by what is there.
 
-Over many photographs rock of any kind lies anywhere, so the mean of their heatmaps is even. A network that tells the
-middle from the edge, by the zeros beyond it for one, may put its evidence always into the same cells: names do not
-suffer, nor do heatmaps judged on mosaics, and every single heatmap misleads.
+Over many photographs rock of any kind lies anywhere, so the mean of their heatmaps is even. A network that can tell the
+middle from the edge may put its evidence always into the same cells, if training rewards that: names do not suffer, nor
+do heatmaps judged on mosaics, and every single heatmap misleads.
 """
 
 from collections import defaultdict

@@ -206,10 +206,13 @@ class TrainRecipe(FitRecipe):
     Attributes:
         backbone: any timm network that ends in average pooling and one linear layer.
         output_stride: pixels per cell of its class maps: 32, or 16 or 8 where the network can.
+        edges: what convolutions see beyond the photograph's edge: ``zeros``, as published networks were trained, or
+            the photograph ``continued``, which tells a cell less of where it lies.
     """
 
     backbone: str = "resnet101"
     output_stride: int = 32
+    edges: Literal["zeros", "continued"] = "zeros"
 
     @property
     def map_stride(self) -> int:

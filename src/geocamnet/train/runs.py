@@ -114,7 +114,7 @@ def build_network(card: ModelCard) -> Network:
     recipe = card.recipe
     options = {"backbone": recipe["backbone"], "output_stride": recipe["output_stride"]}
     if recipe["step"] == "train":
-        return Teacher(options["backbone"], len(card.classes), output_stride=options["output_stride"])
+        return Teacher(**options, classes=len(card.classes), edges=recipe.get("edges", "zeros"))
     return Student(len(card.classes), map_stride=card.map_stride, **options)
 
 

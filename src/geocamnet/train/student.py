@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geocamnet.errors import ModelError
-from geocamnet.train.teacher import Evidence, normalisation_buffers, not_downloaded
+from geocamnet.train.teacher import Evidence, continue_edges, normalisation_buffers, not_downloaded
 from geocamnet.train.weights import bundled_start, read_weights, start_from
 
 MAX_PARAMETERS = 800_000
@@ -75,9 +75,7 @@ class Student(nn.Module):
         self.ratio = output_stride // map_stride
         # Zeros beyond the edge are a frame line that every photograph carries: maps of an even photograph had stripes
         # along all four edges, most of all by the dilated stage. Continued as it ends, it has an even map.
-        for one in self.trunk.modules():
-            if isinstance(one, nn.Conv2d) and one.padding != (0, 0):
-                one.padding_mode = "replicate"
+        continue_edges(self.trunk)
         self.mean, self.std = normalisation_buffers(self.trunk, self)
         inputs = channels[-1] + (0 if self.detail is None else channels[self.detail])
         self.head = nn.Conv2d(inputs, classes, kernel_size=1, bias=False)

@@ -3,7 +3,7 @@
 import logging
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import timm
 import torch
@@ -13,6 +13,8 @@ from geocamnet.errors import ModelError, unknown_name
 from geocamnet.train.weights import read_weights, start_from
 
 log = logging.getLogger(__name__)
+
+Edges = Literal["continued", "zeros"]
 
 
 class Evidence(NamedTuple):
@@ -32,6 +34,8 @@ class Teacher(nn.Module):
         backbone: name of a timm network.
         classes: number of classes C.
         output_stride: pixels per cell of the class maps.
+        edges: what convolutions see beyond the photograph's edge: ``zeros``, as published networks were trained, or
+            the photograph ``continued``, as a student's do. By zeros a cell can tell the middle from the edge.
         pretrained: download the published weights.
 
     Raises:
@@ -43,9 +47,14 @@ class Teacher(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: str, classes: int, *, output_stride: int = 32, pretrained: bool = False) -> None:
+    def __init__(
+        self, backbone: str, classes: int, *, output_stride: int = 32, edges: Edges = "zeros", pretrained: bool = False
+    ) -> None:
         super().__init__()
         self.trunk = _create(backbone, classes, output_stride, pretrained)
+        self.edges = edges
+        if edges == "continued":
+            continue_edges(self.trunk)
         self.mean, self.std = normalisation_buffers(self.trunk, self)
         self._check_ends_in_linear(backbone, output_stride)
         self._check_centred(backbone)
@@ -105,14 +114,23 @@ class Teacher(nn.Module):
             )
 
 
-def make_teacher(backbone: str, classes: int, *, weights: str = "none", output_stride: int = 32) -> Teacher:
+def continue_edges(trunk: nn.Module) -> None:
+    """Let every convolution see a photograph, and its features, continued beyond the edge as they end, not zeros."""
+    for one in trunk.modules():
+        if isinstance(one, nn.Conv2d) and one.padding not in ((0, 0), "valid"):
+            one.padding_mode = "replicate"
+
+
+def make_teacher(
+    backbone: str, classes: int, *, weights: str = "none", output_stride: int = 32, edges: Edges = "zeros"
+) -> Teacher:
     """Make a teacher and give it its starting weights.
 
     Args:
         backbone: name of a timm network.
         classes: number of classes.
         weights: ``none``, ``imagenet``, or the path of a state dict (torchvision's ResNet names are timm's) or run.
-        output_stride: pixels per cell of the class maps.
+        output_stride, edges: as of `Teacher`.
 
     Raises:
         ModelError: as `Teacher`; weights that do not fit, or ``bundled``, which is a student's start.
@@ -122,7 +140,7 @@ def make_teacher(backbone: str, classes: int, *, weights: str = "none", output_s
             "--weights bundled is the start of a student (geocamnet distil). A teacher starts from none, imagenet, or "
             "a .safetensors or .pth state dict."
         )
-    teacher = Teacher(backbone, classes, output_stride=output_stride, pretrained=weights == "imagenet")
+    teacher = Teacher(backbone, classes, output_stride=output_stride, edges=edges, pretrained=weights == "imagenet")
     _quieten(teacher.trunk.get_classifier())
     if weights not in ("none", "imagenet"):
         tensors = read_weights(Path(weights))

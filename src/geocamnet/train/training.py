@@ -58,7 +58,9 @@ def train(
     _check_learnable(data, training, classes)
     labels = _labels_of(data, training, recipe)
     pl.seed_everything(recipe.seed, verbose=False)
-    network = make_teacher(recipe.backbone, len(classes), weights=recipe.weights, output_stride=recipe.output_stride)
+    network = make_teacher(
+        recipe.backbone, len(classes), weights=recipe.weights, output_stride=recipe.output_stride, edges=recipe.edges
+    )
     if is_first_process():
         open_run(run, "train", recipe, resume=resume, overwrite=overwrite)
     return _fit_and_describe(data, run, "train", recipe, rows, training, classes, labels, network, resume=resume)
@@ -169,7 +171,7 @@ def adopt(
     Raises:
         ModelError: a pickled model, another backbone, or a head of another size than the list of classes.
     """
-    recipe = recipe or TrainRecipe()
+    recipe = replace(recipe or TrainRecipe(), edges="zeros")  # as everybody else trains
     network = make_teacher(recipe.backbone, len(classes), output_stride=recipe.output_stride)
     tensors = {f"trunk.{name}": value for name, value in read_weights(weights).items()}
     load_exactly(network, {**tensors, "mean": network.mean, "std": network.std}, what=str(weights))
