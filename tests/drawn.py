@@ -1,6 +1,7 @@
 """Drawn photographs with known faults: clouds of grains, no two alike, of which copies can be made."""
 
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -56,3 +57,16 @@ def contents(folder):
             content = "\n".join(line.rsplit(",", 1)[0] for line in content.decode("utf-8-sig").splitlines()).encode()
         found[file.relative_to(folder).as_posix()] = content
     return found
+
+
+def killed_when_removing(monkeypatch, nth):
+    """Let the process be killed when it removes its nth file, until the patch is undone."""
+    unlink, removed = Path.unlink, []
+
+    def killed(path, **options):
+        removed.append(path)
+        if len(removed) == nth:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", killed)

@@ -1,7 +1,6 @@
 import gc
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 from torchcam import methods
 
+from drawn import killed_when_removing
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image
 from geocamnet.train import cam
@@ -196,15 +196,7 @@ def test_killed_while_maps_of_other_settings_are_removed_none_of_them_is_kept(
     run = shutil.copytree(teacher_run, tmp_path / "run")
     folder = extract(tiny_data, run, CamRecipe(part=13))
     (folder / ".aside-0123456789ab.npz").write_bytes(b"half")
-    unlink, removed = Path.unlink, []
-
-    def killed(path, **options):
-        removed.append(path)
-        if len(removed) == 5:  # the last
-            raise KeyboardInterrupt
-        unlink(path, **options)
-
-    monkeypatch.setattr(Path, "unlink", killed)
+    killed_when_removing(monkeypatch, 5)  # the last
     with pytest.raises(KeyboardInterrupt):
         extract(tiny_data, run, SMALL)
     monkeypatch.undo()

@@ -1,11 +1,11 @@
 import tomllib
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 import torch
 
+from drawn import killed_when_removing
 from geocamnet.errors import DataError, ModelError
 from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, TrainRecipe
 from geocamnet.train.runs import load_network, open_run, read_card, recipe_toml, write_json
@@ -105,15 +105,7 @@ def test_overwriting_that_was_killed_is_overwriting_still(tmp_path, monkeypatch)
     open_run(tmp_path, "train", RECIPE)
     for name in ("card.json", "log.csv", "metrics.json", "zebra.txt"):
         (tmp_path / name).write_text("old")
-    unlink, removed = Path.unlink, []
-
-    def killed(path, **options):
-        removed.append(path)
-        if len(removed) == 6:  # the last
-            raise KeyboardInterrupt
-        unlink(path, **options)
-
-    monkeypatch.setattr(Path, "unlink", killed)
+    killed_when_removing(monkeypatch, 6)  # the last
     with pytest.raises(KeyboardInterrupt):
         open_run(tmp_path, "train", RECIPE, overwrite=True)
     monkeypatch.undo()

@@ -108,13 +108,18 @@ async function openFiles(files) {
   if (!$("message").classList.contains("warn")) tell("");
 }
 
+/** Give the held photograph to the worker, which has it until the answer brings it back. */
+function lookAtHeld(wanted) {
+  const bitmap = now.bitmap;
+  now.bitmap = null;
+  return after(() => looker.look(bitmap, wanted));
+}
+
 /** Look once more at what is held: another class, another map. */
 async function lookAgain() {
   if (!now.bitmap || !now.card || (now.live && !now.frozen)) return;
-  const bitmap = now.bitmap;
-  now.bitmap = null; // the worker has it meanwhile
   try {
-    take(await after(() => looker.look(bitmap, options(now.live ? LIVE_SIDE_PX : STILL_SIDE_PX))));
+    take(await lookAtHeld(options(now.live ? LIVE_SIDE_PX : STILL_SIDE_PX)));
   } catch (error) {
     tellError(error);
   }
@@ -283,10 +288,8 @@ const measure = measuring(stage, {
 /** Look at the held photograph once more, for a report; what is shown stays as it is. */
 async function compared() {
   if (now.live && !now.frozen) freezeOr(false);
-  const bitmap = now.bitmap;
-  if (!bitmap) return null;
-  now.bitmap = null; // the worker has it meanwhile
-  const answer = await after(() => looker.look(bitmap, { ...options(STILL_SIDE_PX), view: "compare" }));
+  if (!now.bitmap) return null;
+  const answer = await lookAtHeld({ ...options(STILL_SIDE_PX), view: "compare" });
   keepBitmap(answer.bitmap);
   changed();
   return answer;
