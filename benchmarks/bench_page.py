@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from browsing import serving
 from geocamnet.images import written_aside
 from geocamnet.runtime.model import bundled_student, load
+from geocamnet.web.engine import read_lock
 from geocamnet.web.server import app_of
 from geocamnet.web.site import SiteFile, site
 
@@ -63,14 +64,15 @@ def main() -> None:
         first = first_heatmap(browser, files)
         memory = memory_of(browser, files, asked.minutes)
         browser.close()
-    packed = sum(min(len(one.content), len(gzip.compress(one.content, 6))) for one in files.values())
+    sent = {path: len(one.content) for path, one in files.items()}
+    packed = {path: min(sent[path], len(gzip.compress(one.content, 6))) for path, one in files.items()}
     result: dict[str, Any] = {
         "heatmaps_per_s": {str(side): one["shown"] for side, one in rates.items()},
         "network_alone_per_s": {str(side): one["network"] for side, one in rates.items()},
         "wanted_per_s": {str(side): goal for side, goal in GOALS.items()},
         "first_heatmap_s": first,
-        "transfer_mb": round(sum(len(one.content) for one in files.values()) / MB, 1),
-        "transfer_packed_mb": round(packed / MB, 1),
+        "transfer_mb": fetched(sent),
+        "transfer_packed_mb": fetched(packed),
         "memory": memory,
         "camera": f"{CLIP_WH[0]}x{CLIP_WH[1]}",
         "cores": os.cpu_count(),
@@ -79,6 +81,16 @@ def main() -> None:
     if asked.out is not None:
         with written_aside(asked.out) as aside:
             aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def fetched(sizes: dict[str, int]) -> dict[str, float]:
+    """Return the MB that a browser fetches of files of such sizes, with either engine."""
+    builds = {name: {f"engine/{file}" for file in files} for name, files in read_lock().builds.items()}
+    engines = set().union(*builds.values())
+    return {
+        name: round(sum(size for path, size in sizes.items() if path not in engines - mine) / MB, 1)
+        for name, mine in builds.items()
+    }
 
 
 def live(browser: Browser, address: str) -> Page:

@@ -111,6 +111,7 @@ def _hour(result: dict[str, Any]) -> list[str]:
 
 def _page(result: dict[str, Any]) -> list[str]:
     shown, alone = result["heatmaps_per_s"], result["network_alone_per_s"]
+    sent, packed = result["transfer_mb"], result["transfer_packed_mb"]
     memory = result["memory"]
     sides = " | ".join(f"{side} px" for side in shown)
     lines = [f"| {result['camera']} camera | {sides} |", f"|---|{'---:|' * len(shown)}"]
@@ -121,7 +122,8 @@ def _page(result: dict[str, Any]) -> list[str]:
         "",
         f"Headless Chromium with a fake camera on {result['cores']} cores, which also play and paint it; by the side "
         f"that the student sees. First heatmap {result['first_heatmap_s']:.1f} s after the page is opened; "
-        f"{result['transfer_mb']:.1f} MB with the bundled student, {result['transfer_packed_mb']:.1f} MB packed. "
+        f"{sent['plain']:.1f} MB with the bundled student, {packed['plain']:.1f} MB packed; {sent['gpu']:.1f} and "
+        f"{packed['gpu']:.1f} MB where the browser has WebGPU. "
         f"{memory['minutes']:.0f} minutes, {memory['heatmaps']:,} heatmaps: the page's processes held "
         f"{memory['mb_first_quarter']:.0f} MB in the first quarter after warm-up, {memory['mb_last_quarter']:.0f} MB "
         "in the last.",

@@ -99,6 +99,7 @@ def save_student(
                 antialias=1,
                 axes=[2, 3],
                 keep_aspect_ratio_policy="not_larger",
+                name="resize",
             )
         )
     nodes += [

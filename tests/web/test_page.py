@@ -1,59 +1,17 @@
 """The page in a real browser: the same numbers as Python, and the shortest way through it."""
 
-import base64
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from browsing import wait_for_answers
 from geocamnet.images import read_image
-from geocamnet.runtime.heatmap import enhance
-from geocamnet.runtime.measure import area_per_class
 from geocamnet.runtime.model import load
+from page_answers import compare
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data" / "carbonate-lithology"
 DEMO = ROOT / "out" / "demo" / "student.onnx"
-WORDS = {"not_sure": "not sure", "nothing_here": "nothing here", "unfamiliar": "unlike the training photographs"}
-
-OPEN = """async (model) => {
-  const { Looker } = await import("./looker.js");
-  window.looker = new Looker();
-  await window.looker.open(Uint8Array.from(atob(model), (one) => one.charCodeAt(0)).buffer);
-}"""
-LOOK = """async ([photograph, umPerPx]) => {
-  const bytes = Uint8Array.from(atob(photograph), (one) => one.charCodeAt(0));
-  const how = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  const bitmap = await createImageBitmap(new Blob([bytes]), how);
-  const a = await window.looker.look(bitmap, { raw: true, refine: true, view: "heat", umPerPx });
-  return { ...a, maps: Array.from(a.maps.values), heat: Array.from(a.map.heat), map: null, bitmap: null };
-}"""
-
-
-def encoded(path):
-    return base64.b64encode(path.read_bytes()).decode()
-
-
-def compare(page, model_path, paths, um_per_px=None):
-    model = load(model_path)
-    page.evaluate(OPEN, encoded(model_path))
-    for path in paths:
-        image = read_image(path)
-        wanted = model.predict(image, um_per_px=um_per_px)
-        found = page.evaluate(LOOK, [encoded(path), um_per_px])
-        size = max(1.0, float(np.abs(wanted.class_maps).max()))
-        assert np.abs(np.array(found["probabilities"]) - wanted.probabilities).max() < 1e-3, path
-        assert np.abs(np.array(found["maps"]) - wanted.class_maps.ravel()).max() / size < 1e-3, path
-        assert found["distance"] == pytest.approx(wanted.distance, abs=2e-2), path
-        assert found["evidence"] == pytest.approx(wanted.evidence, abs=1e-3), path
-        said = "|".join(model.card.class_names[c] for c in found["named"]) or WORDS[found["refusal"]]
-        assert said == wanted.verdict, path
-        heatmaps = np.stack([wanted.heatmap(name) for name in model.card.class_names])
-        refined = enhance(wanted.heatmap(), image, texture=model.card.texture)
-        assert np.abs(np.array(found["heat"]) - refined.ravel()).max() < 1e-3, path
-        # Areas are counted on a grid of 200 px: exact for small photographs, a fraction of a percent for larger ones.
-        assert np.abs(np.array(found["percent"]) - area_per_class(heatmaps)).max() < 0.6, path
 
 
 def test_the_page_answers_as_python_does_on_drawn_photographs(page, web_student, photographs):

@@ -39,10 +39,20 @@ def test_every_module_that_is_imported_is_there(files):
 def test_the_service_worker_keeps_every_file_and_changes_with_the_build(any_engine, web_student):
     with_model, without = site(load(web_student)), site(None)
     about = json.loads(with_model["site.json"].content)
-    assert {*about["files"], "sw.js"} == set(with_model)
+    engines = [set(files) for files in about["engines"].values()]
+    assert {*about["files"], "sw.js"}.union(*engines) == set(with_model)
+    assert not set(about["files"]).intersection(*engines)  # one browser keeps one engine
     assert about["build"].encode() in with_model["sw.js"].content
     assert with_model["sw.js"].content != without["sw.js"].content
     assert json.loads(without["site.json"].content)["model"] is None
+
+
+def test_the_page_knows_the_engines_by_the_names_of_the_lock():
+    lock = engine.read_lock()
+    text = (PAGE / "engine.js").read_text(encoding="utf-8")
+    named = {build: re.findall(r'"([^"]+)"', files) for build, files in re.findall(r"(\w+): \[(.+)\]", text)}
+    assert named == {build: list(files) for build, files in lock.builds.items()}
+    assert {one for files in lock.builds.values() for one in files} == set(lock.files)
 
 
 def test_the_colours_of_heat_are_those_of_python():

@@ -237,6 +237,7 @@ def _preprocessing(card: ModelCard, ir_version: int) -> onnx.ModelProto:
                 axes=[2, 3],
                 keep_aspect_ratio_policy="not_larger",
                 coordinate_transformation_mode="half_pixel",
+                name="resize",  # by which a browser keeps it off the GPU, where it can't be run
             )
         )
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "height", "width", 3])

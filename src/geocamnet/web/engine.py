@@ -1,6 +1,7 @@
-"""ONNX Runtime for browsers: two files of an npm package, fetched once and checked against `engine.json`.
+"""ONNX Runtime for browsers: four files of an npm package, fetched once and checked against `engine.json`.
 
-They are third-party and large (14 MB), so they are not part of this repository. `make web` lays them beside this file,
+Two make the plain build, two that with WebGPU; a browser fetches one of the two. They are third-party and large (14 and
+17 MB), so they are not part of this repository. `make web` lays them beside this file,
 from where they go into a wheel; without that the first ``geocamnet web`` lays them into this user's cache.
 """
 
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +34,17 @@ _WITHOUT_NETWORK = (
 
 @dataclass(frozen=True)
 class Lock:
-    """What is fetched: package and version, npm's ``integrity`` of the archive, sha256 of each file taken from it."""
+    """What is fetched: package and version, npm's ``integrity`` of the archive, sha256 of each file taken from it.
+
+    ``builds`` says which of the files belong together: ``plain``, and ``gpu`` with WebGPU.
+    """
 
     package: str
     version: str
     licence: str
     integrity: str
     files: Mapping[str, str]
+    builds: Mapping[str, Sequence[str]]
 
 
 def read_lock() -> Lock:

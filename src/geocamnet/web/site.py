@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from geocamnet import __version__
@@ -33,6 +33,7 @@ POLICY = (
     "form-action 'none'"
 )
 _ABOUT = "site.json"  # what the page is told: build, version, whether there is a model
+_ENGINE = "engine/"
 _BUILD_MARK = b"BUILD_OF_THIS_PAGE"
 
 
@@ -56,20 +57,23 @@ def site(model: Model | None) -> dict[str, SiteFile]:
     """
     engine = engine_folder()
     found = {file.name: _file(file.name, file.read_bytes()) for file in sorted(PAGE.iterdir()) if _is_ours(file)}
-    found |= {f"engine/{name}": _file(name, (engine / name).read_bytes()) for name in read_lock().files}
+    found |= {_ENGINE + name: _file(name, (engine / name).read_bytes()) for name in read_lock().files}
     if model is not None:
         found[MODEL_FILE] = _file(MODEL_FILE, model.path.read_bytes())
     parts = "".join(f"{path} {one.sha256}\n" for path, one in sorted(found.items()))
     build = hashlib.sha256((__version__ + parts).encode()).hexdigest()[:16]
+    lock = read_lock()
     about = {
         "build": build,
         "version": __version__,
-        "engine": {key: value for key, value in asdict(read_lock()).items() if key in ("package", "version")},
+        "engine": {"package": lock.package, "version": lock.version},
         "model": MODEL_FILE if model is not None else None,
         "model_name": model.path.name if model is not None else None,
         # A card has titles in English; the classes of the original research have Chinese ones too.
         "chinese": {one.name: one.chinese for one in CLASSES},
-        "files": sorted({*found, _ABOUT} - {"sw.js"}),
+        # What every browser keeps, and what it keeps beside that of the engine it runs.
+        "files": sorted(path for path in {*found, _ABOUT} - {"sw.js"} if not path.startswith(_ENGINE)),
+        "engines": {name: [_ENGINE + file for file in files] for name, files in lock.builds.items()},
     }
     found[_ABOUT] = _file(_ABOUT, json.dumps(about, ensure_ascii=False, indent=1).encode())
     worker = found["sw.js"].content.replace(_BUILD_MARK, build.encode())  # another build is another service worker

@@ -6,7 +6,7 @@ import { decode, MOST_PIXELS } from "./decode.js";
 import { keep, onFiles, onKeys, readKept, switchTheme } from "./hands.js";
 import { LIVE_SIDE_PX, watcher } from "./live.js";
 import { Looker } from "./looker.js";
-import { drawRamp, hideAnswer, setChinese, showAnswer, showCard, showClasses, verdictText } from "./panel.js";
+import { drawRamp, engineText, hideAnswer, setChinese, showAnswer, showCard, showClasses, verdictText } from "./panel.js";
 import { measuring } from "./measure.js";
 import { Panes } from "./panes.js";
 import { saving } from "./saving.js";
@@ -30,7 +30,7 @@ const camera = new Camera($("video"), () => {
 });
 const series = new Series((row) => openPhotograph(row.file));
 const now = {
-  site: null, card: null, threads: 1, modelName: "",
+  site: null, card: null, threads: 1, runsOn: null, modelName: "",
   live: false, frozen: false, answer: null, bitmap: null, name: "", // the bitmap is the one that was answered
   shown: null, view: "heat", refine: false, opacity: 0.6, umPerPx: null,
   rate: 0, behind: 0, panelAt: 0, seen: 0, work: Promise.resolve(),
@@ -52,7 +52,7 @@ async function openModel(content, name) {
     if (content.byteLength > MOST_MODEL_BYTES) throw new Told("model_too_large", { size: Math.round(content.byteLength / 1e6) });
     tell("opening");
     const opened = await after(() => looker.open(content));
-    Object.assign(now, { card: opened.card, threads: opened.threads, modelName: name, shown: null });
+    Object.assign(now, { card: opened.card, runsOn: null, modelName: name, shown: null });
     tell("model_opened", { name });
     changed();
     if (now.bitmap && !(now.live && !now.frozen)) await lookAgain();
@@ -183,6 +183,8 @@ function take(answer, onlyMap = false) {
   keepBitmap(answer.bitmap);
   now.answer = answer;
   if (isFirst) changed();
+  now.runsOn = answer.runsOn;
+  document.body.dataset.engine = answer.runsOn.engine;
   document.body.dataset.network = answer.milliseconds.network.toFixed(1);
   document.body.dataset.seen = String(++now.seen);
   showMap(answer);
@@ -205,7 +207,7 @@ function showState() {
   if (now.live && !now.frozen && now.rate) parts.push(say("rate", { rate: now.rate.toFixed(now.rate < 10 ? 1 : 0) }));
   if (size) parts.push(say("pixels", { width: size[0], height: size[1] }));
   if (size) parts.push(now.umPerPx ? say("scale_is", { scale: now.umPerPx.toPrecision(3) }) : say("scale_unknown"));
-  if (now.card) parts.push(now.threads > 1 ? say("threads", { threads: now.threads }) : say("one_thread"));
+  if (now.runsOn) parts.push(engineText(now.runsOn, now.threads));
   $("state").textContent = parts.join("  ·  ");
   const badge = $("badge");
   badge.textContent = now.frozen ? say("frozen") : now.live && now.behind > BEHIND_FROM_S ? say("behind", { seconds: now.behind.toFixed(1) }) : "";
@@ -375,7 +377,9 @@ async function begin() {
   speak(kept.language ?? (navigator.language.startsWith("zh") ? "zh" : "en"));
   choose({ opacity: typeof kept.opacity === "number" ? kept.opacity : 0.6 });
   changed();
+  let build = "plain";
   try {
+    ({ build, threads: now.threads } = await looker.engine());
     now.site = await (await fetch("site.json")).json();
     setChinese(now.site.chinese);
     if (now.site.model) await openModel(await (await fetch(now.site.model)).arrayBuffer(), now.site.model_name);
@@ -384,6 +388,7 @@ async function begin() {
     tellError(error);
   }
   document.body.dataset.ready = "yes";
-  navigator.serviceWorker?.register("sw.js").catch(() => {}); // without https there is none, and no page offline
+  // Without https there is no service worker, and no page offline. It keeps the one build that this browser uses.
+  navigator.serviceWorker?.register(`sw.js?build=${build}`).catch(() => {});
 }
 begin();

@@ -8,7 +8,9 @@ export class Looker {
   #next = 0;
 
   constructor() {
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    const at = new URL("./worker.js", import.meta.url);
+    at.search = new URL(location.href).search; // ?engine=wasm or ?engine=webgpu
+    this.#worker = new Worker(at, { type: "module" });
     this.#worker.addEventListener("message", ({ data }) => {
       const { resolve, reject } = this.#waiting.get(data.id);
       this.#waiting.delete(data.id);
@@ -22,7 +24,12 @@ export class Looker {
     });
   }
 
-  /** Open a model file. @param {ArrayBuffer} content taken over @returns {{card: object, threads: number}} */
+  /** Which ONNX Runtime the browser can use. @returns {{build: "plain" | "gpu", threads: number}} */
+  engine() {
+    return this.#ask({ kind: "engine" }, []);
+  }
+
+  /** Open a model file. @param {ArrayBuffer} content taken over @returns {{card: object}} */
   open(content) {
     return this.#ask({ kind: "open", content }, [content]);
   }

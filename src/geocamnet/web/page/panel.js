@@ -62,6 +62,12 @@ export function showClasses(card, shown, onChoice) {
   $("classes").replaceChildren(row(say("most_probable"), "", null), ...rows);
 }
 
+/** Where the network runs, and where the GPU was tried, how it compares. */
+export function engineText({ engine, timed }, threads) {
+  const where = engine === "webgpu" ? "WebGPU" : threads > 1 ? say("threads", { threads }) : say("one_thread");
+  return timed ? `${where} (${say("timed", { webgpu: timed.webgpu.toFixed(0), wasm: timed.wasm.toFixed(0) })})` : where;
+}
+
 /** The colours of heat as they lie on mid-grey with this opacity. */
 export function drawRamp(opacity) {
   const canvas = document.querySelector("#ramp canvas");

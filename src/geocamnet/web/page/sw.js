@@ -1,12 +1,13 @@
 // Offline: the files of the page are kept. The network is asked first, so a new model or page is seen at once; where it
 // does not answer, the kept file is. Build: BUILD_OF_THIS_PAGE
 
+const ENGINE = new URL(self.location.href).searchParams.get("build"); // the one that this browser runs
 const KEPT = "geocamnet-BUILD_OF_THIS_PAGE";
 
 self.addEventListener("install", (event) => {
   const keep = async () => {
-    const { files } = await (await fetch("site.json", { cache: "no-cache" })).json();
-    await (await caches.open(KEPT)).addAll(["./", ...files]);
+    const { files, engines } = await (await fetch("site.json", { cache: "no-cache" })).json();
+    await (await caches.open(KEPT)).addAll(["./", ...files, ...(engines[ENGINE] ?? engines.plain)]);
     await self.skipWaiting();
   };
   event.waitUntil(keep());

@@ -1,63 +1,57 @@
 // Inference, away from the page's own thread: a frame comes in, names, areas and a coloured map go out.
 
-import * as ort from "./engine/ort.wasm.bundle.min.mjs";
 import { cellsCovered, placeMap, ranking, scaleMaps, scaledSize, strongestClass, verdictOf } from "./answer.js";
 import { readCard, Told } from "./card.js";
+import { startEngine } from "./engine.js";
+import { Network } from "./network.js";
 import { PLASMA } from "./plasma.js";
 import { enhance, textureGuide } from "./refine.js";
 import { distanceOf, resizeArea, resizeLinear } from "./texture.js";
 
-const MOST_THREADS = 4; // of a network this small, more only wait for each other
-const cores = navigator.hardwareConcurrency || 1;
 const MOST_REFINED_PIXELS = 4e6; // texture is measured in JavaScript; beyond that it takes seconds
 const MOST_SCALED_PIXELS = 25e6;
 
-let model = null; // {card, session}
+const wanted = new URL(self.location.href).searchParams.get("engine");
+const starting = startEngine(wanted);
+starting.catch(() => {}); // told to whoever asks
+let network = null;
+let triesGpu = false;
 const canvas = new OffscreenCanvas(1, 1);
 const pixels = canvas.getContext("2d", { willReadFrequently: true });
 
-ort.env.wasm.wasmPaths = { wasm: new URL("./engine/ort-wasm-simd-threaded.wasm", import.meta.url).href };
-// Half of the cores: threads that wait spin, and the camera, texture and the page itself need the rest. On 2 cores a
-// second thread made every frame slower (measured).
-ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(MOST_THREADS, Math.ceil(cores / 2)) : 1;
-ort.env.logLevel = "error";
+const answers = { engine: about, open: ({ content }) => open(content), look: ({ bitmap, options }) => look(bitmap, options) };
+let work = Promise.resolve(); // one thing after the other: ONNX Runtime does not run twice at a time
+self.addEventListener("message", ({ data }) => {
+  work = work.then(() => answerTo(data));
+});
 
-self.addEventListener("message", async ({ data }) => {
+async function answerTo(data) {
   try {
-    const [answer, transfer] = data.kind === "open" ? await open(data.content) : await look(data.bitmap, data.options);
+    const [answer, transfer] = await answers[data.kind](data);
     self.postMessage({ id: data.id, answer }, transfer);
   } catch (error) {
     data.bitmap?.close();
     const told = error instanceof Told ? error : new Told("failed", { what: String(error?.message ?? error) });
     self.postMessage({ id: data.id, told: { key: told.key, values: told.values } });
   }
-});
+}
+
+/** Say which build of ONNX Runtime is used, and with how many threads. */
+async function about() {
+  const { build, threads } = await starting;
+  return [{ build, threads }, []];
+}
 
 /** Open a model file, given whole; the one before is kept until this one is known to be right. */
 async function open(content) {
   const bytes = new Uint8Array(content);
   const card = readCard(bytes);
-  let session;
-  try {
-    // Only what is fatal is logged: its errors are raised, and told in our words.
-    session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 4 });
-  } catch (error) {
-    throw new Told("model_not_opened", { what: firstLine(error) });
-  }
-  const outputs = ["probabilities", "class_maps"];
-  if (session.inputNames.join() !== "image" || !outputs.every((name) => session.outputNames.includes(name))) {
-    await session.release();
-    throw new Told("model_other_contract");
-  }
-  try {
-    await run({ card, session }, new Uint8Array(3 * 64 * 64).fill(128), 64, 64); // also warms it up
-  } catch (error) {
-    await session.release();
-    throw error instanceof Told ? error : new Told("model_other_contract");
-  }
-  await model?.session.release();
-  model = { card, session };
-  return [{ card, threads: ort.env.wasm.numThreads }, []];
+  const { ort, build } = await starting;
+  const opened = await Network.open(ort, card, bytes);
+  await network?.close();
+  network = opened;
+  triesGpu = build === "gpu";
+  return [{ card }, []];
 }
 
 /**
@@ -68,14 +62,14 @@ async function open(content) {
  *   side (long side of the map that is returned), raw (return the class maps too)
  */
 async function look(bitmap, options) {
-  if (model === null) throw new Told("no_model");
-  const { card } = model;
+  if (network === null) throw new Told("no_model");
+  const { card } = network;
   const { width, height } = bitmap;
   const started = performance.now();
   const rgb = rgbOf(bitmap);
   const seen = scaledToCard(card, rgb, height, width, options.umPerPx);
-  const { probabilities, maps } = await run(model, seen.rgb, seen.height, seen.width);
-  const network = performance.now() - started;
+  const { probabilities, maps } = await network.run(seen.rgb, seen.height, seen.width);
+  const ofNetwork = performance.now() - started;
   const distance = distanceOf(card.familiar, seen.rgb, seen.height, seen.width);
   const verdict = verdictOf(card, probabilities, maps, distance);
   const order = ranking(probabilities);
@@ -102,20 +96,17 @@ async function look(bitmap, options) {
     map, refinedMap,
     maps: options.raw ? maps : undefined,
     size: { width, height },
-    bitmap, milliseconds: { network, all: performance.now() - started },
+    bitmap, milliseconds: { network: ofNetwork, all: performance.now() - started }, runsOn: network.runsOn,
   };
+  if (triesGpu) tryGpuNext(seen);
   return [answer, [bitmap, map.rgba.buffer, ...(refinedMap ? [refinedMap.rgba.buffer] : [])]];
 }
 
-async function run({ card, session }, rgb, height, width) {
-  const image = new ort.Tensor("uint8", rgb, [1, height, width, 3]);
-  const found = await session.run({ image });
-  const [given, cells] = [found.probabilities, found.class_maps];
-  const count = card.classes.length;
-  if (given.dims[1] !== count || cells.dims.length !== 4 || cells.dims[1] !== count) throw new Told("model_other_contract");
-  const maps = { values: cells.data, height: cells.dims[2], width: cells.dims[3] };
-  if (!given.data.every(isFinite) || !maps.values.every(isFinite)) throw new Told("model_not_finite");
-  return { probabilities: given.data, maps };
+/** Once the first photograph is answered, see whether the GPU is faster: that compiles shaders, which takes a while. */
+function tryGpuNext({ rgb, height, width }) {
+  triesGpu = false;
+  const one = network;
+  work = work.then(() => one === network && one.tryGpu(rgb, height, width, wanted === "webgpu"));
 }
 
 /** The photograph at the card's micrometres a pixel, or as it is where either scale is unknown. */
@@ -164,8 +155,4 @@ function paintClasses(card, classes) {
     if (classes[i] >= 0) rgba.set([...card.classes[classes[i]].colour_rgb, 255], 4 * i);
   }
   return { rgba };
-}
-
-function firstLine(error) {
-  return String(error?.message ?? error).split("\n")[0].slice(0, 200);
 }
