@@ -287,7 +287,7 @@ def test_what_there_is_too_little_of_is_noted(tmp_path):
     folds=st.sampled_from([0, 3]),
 )
 def test_sections_fields_and_copies_never_straddle_splits_or_folds(photographs, keep, folds):
-    from geocamnet.train.prepare import _rows
+    from geocamnet.train.rows import index_rows
 
     pairs = [
         (
@@ -297,7 +297,7 @@ def test_sections_fields_and_copies_never_straddle_splits_or_folds(photographs, 
         for number, (section, field, content, labels, split) in enumerate(photographs)
     ]
     try:
-        rows, _ = _rows(pairs, PrepareRecipe(keep_splits=keep, folds=folds))
+        rows, _ = index_rows(pairs, PrepareRecipe(keep_splits=keep, folds=folds))
     except DataError as error:
         assert "folds need 3 sections" in str(error)  # noqa: PT017 - either outcome is right
         return

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from geocamnet.errors import ModelError
 from geocamnet.train.augment import Raster, bring_maps
 from geocamnet.train.distil import FeatureMatch, StageMatch, kl_sigmoid, logit_loss, map_loss
-from geocamnet.train.equivariance_lesson import draw_attitude, equivariance_loss, turn
+from geocamnet.train.equivariance_lesson import cut, draw_piece, equivariance_loss
 from geocamnet.train.metrics import classification_metrics
 from geocamnet.train.mosaic_lesson import lay_mosaics, mosaic_loss
 from geocamnet.train.recipes import DistilRecipe, FitRecipe
@@ -224,10 +224,11 @@ class Fitting(pl.LightningModule):
         )  # fmt: skip
 
     def _equivariance_loss(self, images: Tensor, class_maps: Tensor) -> Tensor:
-        attitude = draw_attitude(np.random.default_rng((self.recipe.seed, 13, self.global_step)))
+        side_px = images.shape[-1]
+        piece = draw_piece(side_px, np.random.default_rng((self.recipe.seed, 13, self.global_step)))
         return equivariance_loss(
-            class_maps, self(turn(images, attitude)).class_maps, attitude,
-            stride=self.recipe.map_stride, side_px=images.shape[-1],  # type: ignore[attr-defined]
+            class_maps, self(cut(images, piece)).class_maps, piece,
+            stride=self.recipe.map_stride, side_px=side_px,  # type: ignore[attr-defined]
         )  # fmt: skip
 
     def _autocast_of_teacher(self) -> AbstractContextManager[object]:

@@ -7,7 +7,7 @@ that was cut short, however roughly, goes on where it was when the same command 
 import hashlib
 import json
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -22,20 +22,18 @@ from geocamnet.stores import from_anywhere
 from geocamnet.train.audit.carry_out import carry_out
 from geocamnet.train.audit.table import Actions, read_actions, read_verdict
 from geocamnet.train.data_card import DATA_CARD, make_data_card, read_data_card, with_words, write_data_card
-from geocamnet.train.index import SPLITS, IndexRow, class_names, labels_kind, read_index, write_index
+from geocamnet.train.index import SPLITS, class_names, read_index, write_index
 from geocamnet.train.journal import append_to_journal, read_journal, start_journal
 from geocamnet.train.originals import close_archives
-from geocamnet.train.readings import RawPhotograph
 from geocamnet.train.recipes import PrepareRecipe
+from geocamnet.train.rows import class_notes, duplicate_notes, index_rows
 from geocamnet.train.sources import Source, find_photographs
-from geocamnet.train.split import fold_sections, join_sections, split_sections
 from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, original_sha256, store_all, stored_names
 
 JOURNAL = "prepare.partial.jsonl"
 _SHARD_JOURNAL = "prepare.partial-"  # and which of how many jobs
 SUMMARY = "prepare.json"
 SENT_LAST = (SUMMARY, DATA_CARD, "index.csv")  # to a store: who sees the index sees all that it names
-_NO_ACTIONS = Actions()
 _log = logging.getLogger(__name__)
 
 
@@ -305,8 +303,8 @@ def _finish(
     if not pairs:
         first = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
         raise DataError(f"None of {len(stored)} photographs can be used. The first: {first}")
-    rows, split_notes = _rows(pairs, recipe, actions)
-    notes = [*source.notes, *split_notes, *_class_notes(rows)]
+    rows, split_notes = index_rows(pairs, recipe, actions)
+    notes = [*source.notes, *split_notes, *class_notes(rows)]
     splits = {split: sum(row.split == split for row in rows) for split in SPLITS}
     classes = {
         name: {split: sum(row.split == split and name in row.labels for row in rows) for split in SPLITS}
@@ -331,7 +329,7 @@ def _finish(
     if source.mask_classes and any(row.mask for row in rows):
         _write_json(data / "masks" / "masks.json", {"classes": source.mask_classes})
     _write_json(data / SUMMARY, summary)
-    faults = [*source.faults, *_duplicate_notes(pairs)]
+    faults = [*source.faults, *duplicate_notes(pairs)]
     card = make_data_card(
         rows,
         recipe,
@@ -348,96 +346,6 @@ def _finish(
     (data / JOURNAL).unlink(missing_ok=True)
     totals = {name: sum(counts.values()) for name, counts in classes.items()}
     return PrepareReport(data, len(rows), tuple(skipped), tuple(notes), totals, splits)
-
-
-def _rows(
-    pairs: Sequence[tuple[RawPhotograph, Stored]], recipe: PrepareRecipe, actions: Actions = _NO_ACTIONS
-) -> tuple[list[IndexRow], list[str]]:
-    # Copies of one file, photographs of one view and groups of an audit go wherever their section goes, so these are
-    # joined.
-    own = [photograph.section or photograph.field for photograph, _ in pairs]
-    ties = [
-        (
-            ("field", photograph.field),
-            ("file", stored.sha256),
-            *(("audit", name) for name in actions.group.get(photograph.path, ())),
-        )
-        for photograph, stored in pairs
-    ]
-    sections = join_sections(own, ties)
-    notes = _duplicate_notes(pairs)
-    joined = len(set(own)) - len(set(sections))
-    if joined:
-        notes.append(
-            f"{joined} section(s) share a view, a file or a group of the audit with another and are joined to it."
-        )
-    labels_of: dict[str, set[str]] = defaultdict(set)
-    asked_of: dict[str, set[str]] = defaultdict(set)
-    for section, (photograph, _) in zip(sections, pairs, strict=True):
-        labels_of[section].update(photograph.labels)
-        if recipe.keep_splits and photograph.split:
-            asked_of[section].add(photograph.split)
-    straddling = sum(len(asked) > 1 for asked in asked_of.values())
-    if straddling:
-        notes.append(f"{straddling} section(s) lie in several splits of RAW: each is put in test, or else in val.")
-    kept = {section: max(asked, key=("train", "val", "test").index) for section, asked in asked_of.items()}
-    split = split_sections(
-        labels_of, val_share=recipe.val_share, test_share=recipe.test_share, seed=recipe.seed, kept=kept
-    )
-    folds = fold_sections(labels_of, folds=recipe.folds, seed=recipe.seed) if recipe.folds else {}
-    rows = [
-        IndexRow(
-            image=stored.image,
-            labels=photograph.labels,
-            section=section,
-            field=photograph.field,
-            light=photograph.light,
-            um_per_px=stored.um_per_px,
-            split=split.split_of[section],
-            width_px=stored.width_px,
-            height_px=stored.height_px,
-            sha256=stored.sha256,
-            source=photograph.path,
-            fold=folds.get(section),
-            mask=stored.mask,
-        )
-        for section, (photograph, stored) in zip(sections, pairs, strict=True)
-    ]
-    return rows, [*notes, *split.notes]
-
-
-def _duplicate_notes(pairs: Sequence[tuple[RawPhotograph, Stored]]) -> list[str]:
-    copies: dict[str, list[RawPhotograph]] = defaultdict(list)
-    for photograph, stored in pairs:
-        copies[stored.sha256].append(photograph)
-    copied = [group for group in copies.values() if len(group) > 1]
-    if not copied:
-        return []
-    conflicting = [group for group in copied if len({one.labels for one in group}) > 1]
-    extra = sum(len(group) - 1 for group in copied)
-    note = f"{extra} photograph(s) are exact copies of others; copies stay in one split."
-    if conflicting:
-        first = conflicting[0]
-        note += (
-            f" {len(conflicting)} photograph(s) are filed under different labels, such as {first[0].path} and "
-            f"{first[1].path}: a class for each is not true of one photograph."
-        )
-    return [note]
-
-
-def _class_notes(rows: Sequence[IndexRow]) -> list[str]:
-    counts = Counter(label for row in rows for label in row.labels)
-    notes = [f"Class '{name}' has a single photograph." for name in sorted(counts) if counts[name] == 1]
-    unlabelled = sum(not row.labels for row in rows)
-    if unlabelled:
-        notes.append(f"{unlabelled} photograph(s) have no label.")
-    if len(counts) == 1:
-        notes.append(f"Only one class, '{next(iter(counts))}': nothing can be learnt from one class.")
-    if not counts:
-        notes.append("No photograph has a label: a network can't be trained on them.")
-    if labels_kind(rows) == "multi":
-        notes.append("Some photographs carry several labels.")
-    return notes
 
 
 def _write_json(file: Path, values: Mapping[str, Any]) -> None:
