@@ -74,6 +74,24 @@ def test_resuming_another_step_is_refused(tmp_path):
         open_run(tmp_path, "distil", RECIPE, resume=True)
 
 
+def test_resuming_with_another_teacher_is_refused(tmp_path):
+    teachers = [tmp_path / name / "checkpoints" for name in ("one", "other", "copy of one")]
+    for folder, weights in zip(teachers, (b"a", b"b", b"a"), strict=True):
+        folder.mkdir(parents=True)
+        (folder / "best.safetensors").write_bytes(weights)
+    one, other, copy = (folder.parent for folder in teachers)
+    run = tmp_path / "run"
+    open_run(run, "distil", RECIPE, teacher=one)
+    for teacher in (one, copy):
+        open_run(run, "distil", RECIPE, teacher=teacher, resume=True)
+    with pytest.raises(DataError, match=r"its teacher was 'one'.*other"):
+        open_run(run, "distil", RECIPE, teacher=other, resume=True)
+    open_run(run, "distil", RECIPE, teacher=other, overwrite=True)
+    open_run(run, "distil", RECIPE, teacher=other, resume=True)
+    (run / "teacher.json").unlink()  # of a run of before
+    open_run(run, "distil", RECIPE, teacher=one, resume=True)
+
+
 def test_resuming_what_is_not_a_run_is_refused_and_what_is_not_there_begins(tmp_path):
     (tmp_path / "photographs").mkdir()
     (tmp_path / "photographs" / "one.jpg").write_text("mine")

@@ -7,7 +7,7 @@ import signal
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from geocamnet.images import scaled_size_hw, written_aside
 from geocamnet.train.bar import TrainingBar
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches, TrainingSampler, balanced_weights
 from geocamnet.train.fitting import Fitting
+from geocamnet.train.memory import kept_memory
 from geocamnet.train.recipes import FitRecipe
 
 log = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
     with (
         warnings.catch_warnings(),
         _hushed("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "lightning"),
+        nullcontext() if on_gpu else kept_memory(),
     ):
         # Advice on workers and logging intervals that the recipe has already decided.
         warnings.filterwarnings("ignore", module="lightning")

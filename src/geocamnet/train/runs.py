@@ -17,26 +17,31 @@ from geocamnet.errors import DataError, ModelError
 from geocamnet.images import is_empty, remove_asides, written_aside
 from geocamnet.train.student import Student
 from geocamnet.train.teacher import Teacher
-from geocamnet.train.weights import load_exactly, read_weights
+from geocamnet.train.weights import load_exactly, read_weights, weights_sha256
 
 Network = Teacher | Student
 
 
-def open_run(run: Path, step: str, recipe: Any, *, resume: bool = False, overwrite: bool = False) -> None:
+def open_run(
+    run: Path, step: str, recipe: Any, *, teacher: Path | None = None, resume: bool = False, overwrite: bool = False
+) -> None:
     """Make RUN ready for a step: a non-empty one is refused unless it is to be resumed or overwritten.
 
     Args:
         run: the folder.
         step: ``train`` or ``distil``, the table of the recipe.
         recipe: the resolved recipe, a dataclass.
-        resume: go on from RUN's last checkpoint; the recipe must be the one it was started with.
+        teacher: the run that teaches, if any.
+        resume: go on from RUN's last checkpoint; recipe and teacher must be those it was started with.
         overwrite: empty RUN first, if it is a run at all.
 
     Raises:
-        DataError: RUN is not empty, is not a run, or was started with another recipe.
+        DataError: RUN is not empty, is not a run, or was started with another recipe or teacher.
+        ModelError: the teacher has no weights.
     """
     text = recipe_toml(step, recipe)
-    file = run / "recipe.toml"
+    file, taught = run / "recipe.toml", run / "teacher.json"
+    taught_by = None if teacher is None else {"run": teacher.name, "sha256": weights_sha256(teacher)}
     if run.exists() and not run.is_dir():
         raise DataError(f"{run}: is a file; a RUN is a folder. Choose another name.")
     if run.is_dir() and not is_empty(run):
@@ -47,6 +52,12 @@ def open_run(run: Path, step: str, recipe: Any, *, resume: bool = False, overwri
                 raise DataError(
                     f"{run}: was started with another recipe ({file}). Resume with the same settings, "
                     "or start again with --overwrite."
+                )
+            before = json.loads(taught.read_text(encoding="utf-8")) if taught.is_file() else None
+            if before is not None and taught_by is not None and before["sha256"] != taught_by["sha256"]:
+                raise DataError(
+                    f"{run}: its teacher was '{before['run']}', with other weights than {teacher} has now. Resume with "
+                    "that teacher, or start again with --overwrite."
                 )
             _remove_left_behind(run)
             _write_environment(run, anew=False)
@@ -59,6 +70,8 @@ def open_run(run: Path, step: str, recipe: Any, *, resume: bool = False, overwri
         for old in sorted(run.iterdir(), key=lambda one: one == file):
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
     _remove_left_behind(run)
+    if taught_by is not None:
+        write_json(taught, taught_by)
     write_text(file, text)
     _write_environment(run)
 

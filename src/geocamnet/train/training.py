@@ -135,7 +135,7 @@ def distil(
                 match = match_stages(network, network_of_teacher)
             lessons = Lessons(recipe, shared, network_of_teacher.requires_grad_(False), stride, match)
     if is_first_process():
-        open_run(run, "distil", recipe, resume=resume, overwrite=overwrite)
+        open_run(run, "distil", recipe, teacher=teacher, resume=resume, overwrite=overwrite)
     known = sum(bool(row.labels) and all(label in classes for label in row.labels) for row in training)
     about = {
         "run": teacher.name if teacher else "none",

@@ -1,5 +1,6 @@
 """Weights on disk: read without executing code, from a state dict of torchvision, timm or a run."""
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +24,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: no such file, a pickled model (which could run code), or no tensors in it.
     """
-    file = path / "checkpoints" / "best.safetensors" if path.is_dir() else path
-    if not file.is_file():
-        raise ModelError(f"{file}: no such file. Name a .safetensors or .pth state dict, or a finished RUN folder.")
+    file = _weights_file(path)
     if file.suffix == ".safetensors":
         try:
             return load_file(file)
@@ -57,6 +56,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
+
+
+def weights_sha256(path: Path) -> str:
+    """Return the sha256 of the file that `read_weights` reads.
+
+    Raises:
+        ModelError: no such file.
+    """
+    with _weights_file(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _weights_file(path: Path) -> Path:
+    file = path / "checkpoints" / "best.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file. Name a .safetensors or .pth state dict, or a finished RUN folder.")
+    return file
 
 
 def bundled_start(backbone: str) -> Path:
