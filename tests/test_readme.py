@@ -173,6 +173,19 @@ def test_figures_keep_real_and_drawn_apart_and_show_baselines_and_caveats(tmp_pa
     assert "Not measured yet" not in real
 
 
+def test_the_readme_tells_in_a_sentence_what_the_results_page_tells_in_a_table(tmp_path):
+    names = {who: {"balanced_accuracy": [value]} for who, value in
+             {"teacher": 0.5, "student": 0.6, "student_alone": 0.7, "random_forest": 0.8}.items()}  # fmt: skip
+    folds = REAL | {"folds": [0, 1], "area_share": [0.25, 0.25], "names": names}
+    (tmp_path / "results").mkdir()
+    for name, result in {"carbonate-lithology": REAL | {"names": names}, "carbonate-folds": folds}.items():
+        (tmp_path / "results" / f"{name}.json").write_text(json.dumps(result))
+    brief = figures.figures(tmp_path).split("### Without published weights")[1].split("###")[0]
+    assert "of the teacher 0.50, of its student 0.60, of the student alone 0.70, of the random forest 0.80" in brief
+    assert "| names |" not in brief
+    assert "Without published weights" not in figures.figures(tmp_path, every=True)
+
+
 def test_figures_of_masks_name_both_lights_and_what_is_wrong_with_them(tmp_path):
     assert "masks" not in figures.figures(tmp_path)
     names = {who: {"accuracy": [0.5, 0.6], "balanced_accuracy": [0.4, 0.5]} for who in figures.WHO}
