@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from geocamnet.images import scaled_size_hw, written_aside
 from geocamnet.train.bar import TrainingBar
+from geocamnet.train.compiled import compiler_needed
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches, TrainingSampler, balanced_weights
 from geocamnet.train.fitting import Fitting
 from geocamnet.train.memory import kept_memory
@@ -159,10 +160,13 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
     on_gpu = torch.cuda.is_available()
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu)
     module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe.compile:
+        module.compile_networks()
     with (
         warnings.catch_warnings(),
         _hushed("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "lightning"),
         nullcontext() if on_gpu else kept_memory(),
+        compiler_needed() if recipe.compile else nullcontext(),
     ):
         # Advice on workers and logging intervals that the recipe has already decided.
         warnings.filterwarnings("ignore", module="lightning")

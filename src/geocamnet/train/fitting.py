@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from geocamnet.errors import ModelError
 from geocamnet.train.augment import Raster, bring_maps
+from geocamnet.train.compiled import compile_network
 from geocamnet.train.distil import FeatureMatch, StageMatch, kl_sigmoid, logit_loss, map_loss
 from geocamnet.train.equivariance_lesson import cut, draw_piece, equivariance_loss
 from geocamnet.train.metrics import classification_metrics
@@ -99,6 +100,12 @@ class Fitting(pl.LightningModule):
     def forward(self, images: Tensor) -> Evidence:
         """Run the network that is being trained on (B, 3, H, W) float RGB in [0, 1]."""
         return self.network(images.contiguous(memory_format=torch.channels_last))
+
+    def compile_networks(self) -> None:
+        """Compile the network and a teacher that looks on; the averaged network, judged on any size, is not."""
+        compile_network(self.network)
+        if self._lessons[0] is not None and self._lessons[0].teacher is not None:
+            compile_network(self._lessons[0].teacher)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Return the loss of a batch."""
