@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from rich.console import Console
@@ -226,6 +228,29 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(owner, metho
     assert read_card(tmp_path / "whole").map_scale == pytest.approx(read_card(tmp_path / "broken").map_scale)
 
 
+@pytest.mark.parametrize(
+    ("stopped_at", "accumulate", "workers", "lost"),
+    [(5, 1, 0, 0), (9, 1, 0, 0), (9, 1, 2, 0), (8, 2, 0, 1)],  # six batches an epoch; a step of two is begun anew
+    ids=["in the first epoch", "in the second", "with loading processes", "in half a step"],
+)
+def test_a_long_epoch_is_kept_in_its_midst_and_taken_up_there(
+    stopped_at, accumulate, workers, lost, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(fit, "KEEP_EVERY_S", 0.0)
+    recipe = replace(TEACHER, epochs=3, batch_size=2, ema=0.8, mosaic_weight=0.5, balance="sampler",
+                     accumulate=accumulate, workers=workers, augment=TrainRecipe().augment)  # fmt: skip
+    train(data, tmp_path / "whole", recipe)
+    with monkeypatch.context() as patched:
+        stop_in(patched, Fitting, "training_step", call=stopped_at, after=False)
+        with pytest.raises(Killed):
+            train(data, tmp_path / "broken", recipe)
+    seen, step = [], Fitting.training_step
+    monkeypatch.setattr(Fitting, "training_step", lambda self, *batch: seen.append(1) or step(self, *batch))
+    train(data, tmp_path / "broken", recipe, resume=True)
+    assert len(seen) == 3 * 6 - (stopped_at - 1) + lost
+    assert_same_run(tmp_path / "whole", tmp_path / "broken")
+
+
 def test_a_finished_run_that_is_resumed_stays_as_it_is(data, tmp_path):
     train(data, tmp_path / "run", TEACHER)
     before = (read_weights(tmp_path / "run"), read_log(tmp_path / "run"))
@@ -295,6 +320,51 @@ def test_two_processes_make_one_run_even_of_uneven_shares(val, tmp_path):
     assert read_card(run).class_names == ("oolite", "vug")
     assert len(list((run / "tensorboard").iterdir())) == 2  # one process's curves and their settings
     load_network(run)
+
+
+def test_two_processes_learn_what_one_learns_from_twice_the_batch(tmp_path):
+    data = write_data(tmp_path / "data", train={"oolite": 8, "vug": 8})
+    # Without batch normalisation: on a processor its statistics are each process's own.
+    words = ["test_efficientnet_gn" if one == "test_resnet" else one for one in AS_TEACHER]
+    words += ["--epochs", 3, "--ema", 0.5]
+    one, two = tmp_path / "one", tmp_path / "two"
+    for run, options in ((one, ["--batch-size", 8]), (two, ["--batch-size", 4, "--devices", 2])):
+        process = command_line("train", data, run, *words, *options)
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
+    started = make_teacher("test_efficientnet_gn", 2).state_dict()
+    weights, others = read_weights(one), read_weights(two)
+    moved = [float((value - started[name]).abs().max()) for name, value in weights.items()]
+    assert max(moved) > 1e-3
+    for name, value in weights.items():
+        torch.testing.assert_close(value, others[name], atol=1e-4, rtol=1e-3, msg=name)
+    for row, twin in zip(read_log(one), read_log(two), strict=True):
+        assert row["val_nll"] == pytest.approx(twin["val_nll"], abs=1e-3)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first", "the second"])
+def test_when_one_of_two_processes_is_killed_the_other_says_so_and_both_can_go_on(first, data, tmp_path):
+    run = tmp_path / "run"
+    words = ["train", data, run, *AS_TEACHER, "--epochs", 60, "--batch-size", 2, "--devices", 2]
+    process = command_line(*words)
+    deadline = time.monotonic() + 200
+    while not (run / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    parent = psutil.Process(process.pid)
+    (other,) = [one for one in parent.children() if "geocamnet" in " ".join(one.cmdline())]
+    (parent if first else other).kill()
+    _, errors = process.communicate(timeout=120)  # of both: they write to one pipe
+    assert process.returncode != 0
+    assert not psutil.pid_exists(other.pid) or other.status() == psutil.STATUS_ZOMBIE
+    assert re.search(r"process [01] of 2 lost the others.*start all again with --resume", errors, re.DOTALL), errors
+    assert "Traceback" not in errors
+    assert not (run / "card.json").exists()
+    process = command_line(*words, "--resume")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert [row["epoch"] for row in read_log(run)] == list(range(1, 61))
 
 
 # --- the losses ------------------------------------------------------------------------------------------

@@ -141,10 +141,15 @@ class TrainingSampler(Sampler[int]):
     ) -> None:
         self.count, self.seed, self.weights, self.rank, self.world = count, seed, weights, rank, world
         self.epoch = 0
+        self.begun = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; the trainer calls this."""
         self.epoch = epoch
+
+    def begin_at(self, epoch: int, seen: int) -> None:
+        """Take up an epoch of which this process has seen so many items."""
+        self.epoch, self.begun = epoch, (epoch, seen)
 
     def __len__(self) -> int:
         return -(-self.count // self.world)
@@ -156,7 +161,8 @@ class TrainingSampler(Sampler[int]):
         else:
             order = rng.choice(self.count, size=self.count, p=self.weights / self.weights.sum())
         order = np.resize(order, len(self) * self.world)  # the last few are shown twice, not left out
-        return iter((self.epoch * self.count + order[self.rank :: self.world]).tolist())
+        seen = self.begun[1] if self.epoch == self.begun[0] else 0
+        return iter((self.epoch * self.count + order[self.rank :: self.world])[seen:].tolist())
 
 
 class SameSizeBatches(Sampler[list[int]]):

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
+from geocamnet.errors import ModelError
 from geocamnet.images import scaled_size_hw, written_aside
 from geocamnet.train.bar import TrainingBar
 from geocamnet.train.compiled import compiler_needed
@@ -27,6 +28,8 @@ from geocamnet.train.memory import kept_memory
 from geocamnet.train.recipes import FitRecipe
 
 log = logging.getLogger(__name__)
+
+KEEP_EVERY_S = 600.0
 
 
 class Photographs(pl.LightningDataModule):
@@ -45,15 +48,25 @@ class Photographs(pl.LightningDataModule):
             len(self.training), seed=self.recipe.seed, weights=weights, rank=self._rank, world=self._world
         )
         workers = choose_workers(self.recipe)
+        batch_size = min(self.recipe.batch_size, len(sampler))
+        if self.trainer is not None:  # which has read by now where a stopped run was
+            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed % (len(sampler) // batch_size)
+            sampler.begin_at(self.trainer.current_epoch, batches * batch_size)
         return DataLoader(
             self.training,
-            batch_size=min(self.recipe.batch_size, len(sampler)),
+            batch_size=batch_size,
             sampler=sampler,
             drop_last=True,  # a last batch of one photograph would upset batch normalisation
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def steps(self) -> int:
+        """Return how often the weights move in the whole training."""
+        share = -(-len(self.training) // self._world)
+        batches = share // min(self.recipe.batch_size, share)
+        return self.recipe.epochs * -(-batches // self.recipe.accumulate)
 
     def val_dataloader(self) -> DataLoader | list[Any]:
         """Whole photographs, in batches of one size."""
@@ -81,16 +94,37 @@ class Photographs(pl.LightningDataModule):
 
 
 class KeepLast(pl.Callback):
-    """After every epoch: ``checkpoints/last.ckpt``, a row of ``log.csv``, a line in the log."""
+    """After every epoch: ``checkpoints/last.ckpt``, a row of ``log.csv``, a line in the log; in a long one, the first.
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
-        self.began = time.monotonic()
+    Args:
+        run: the run folder.
+        every_s: the longest that training goes on without anything being kept, to a step.
+    """
+
+    def __init__(self, run: Path, every_s: float) -> None:
+        self.run, self.every_s = run, every_s
+        self.began = self.kept = time.monotonic()
         self.first_epoch = 0
 
     def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Note where a resumed run takes up."""
         self.first_epoch, self.began = trainer.current_epoch, time.monotonic()
+        self.kept = self.began
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, _: Any, batch_idx: int) -> None:
+        """In mid-epoch, before a step: keep what the steps up to here have made, if nothing has been for long."""
+        assert isinstance(module, Fitting)
+        whole = batch_idx > 0 and batch_idx % module.recipe.accumulate == 0  # half a step's gradients can't be kept
+        due = whole and time.monotonic() - self.kept >= self.every_s
+        if whole and trainer.strategy.broadcast(due):  # processes keep together or not at all
+            self._keep(trainer)
+
+    def _keep(self, trainer: pl.Trainer) -> None:
+        aside = self.run / "checkpoints" / ".last.ckpt"
+        trainer.save_checkpoint(aside)
+        if trainer.is_global_zero:
+            aside.replace(self.run / "checkpoints" / "last.ckpt")
+        self.kept = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Write all three; runs after the epoch's validation."""
@@ -109,10 +143,7 @@ class KeepLast(pl.Callback):
             if trainer.logger is not None:
                 trainer.logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=done)
             log.info("epoch %d of %d: %s; %s left", done, trainer.max_epochs, _in_words(row), _minutes(left))
-        aside = self.run / "checkpoints" / ".last.ckpt"
-        trainer.save_checkpoint(aside)
-        if trainer.is_global_zero:
-            aside.replace(self.run / "checkpoints" / "last.ckpt")
+        self._keep(trainer)
 
 
 def _in_words(row: dict[str, float]) -> str:
@@ -145,7 +176,8 @@ def append_log(file: Path, row: dict[str, float]) -> None:
 def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = False) -> None:
     """Fit a network; RUN/checkpoints/best.safetensors and log.csv are what it leaves.
 
-    A run that was killed goes on from the end of its last whole epoch and comes out the same.
+    A run that was killed goes on from the step at which it was kept last, after every epoch and every ten minutes, and
+    comes out the same.
 
     Args:
         module: network and loss.
@@ -179,11 +211,16 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
             num_nodes=recipe.nodes,
             # Buffers stay each process's own: validation has no equal number of batches everywhere.
             strategy=DDPStrategy(broadcast_buffers=False) if several else "auto",
+            # Statistics of the whole step's photographs, as one process would have them; PyTorch has it for GPUs only.
+            sync_batchnorm=several and on_gpu,
             precision="bf16-mixed" if bf16 else "32-true",
             accumulate_grad_batches=recipe.accumulate,
             gradient_clip_val=5.0,  # a deep network without published weights takes a wild step now and then
             logger=TensorBoardLogger(save_dir=run, name="", version="tensorboard"),
-            callbacks=[KeepLast(run), *([TrainingBar()] if os.environ.get("GEOCAMNET_PROGRESS") == "1" else [])],
+            callbacks=[
+                KeepLast(run, KEEP_EVERY_S),
+                *([TrainingBar()] if os.environ.get("GEOCAMNET_PROGRESS") == "1" else []),
+            ],
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,  # Lightning's own shows one epoch at a time
@@ -200,6 +237,13 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
             if isinstance(error.__context__, KeyboardInterrupt):
                 signal.signal(signal.SIGINT, on_interrupt)
                 raise KeyboardInterrupt from error
+            raise
+        except RuntimeError as error:
+            if several and (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+                raise ModelError(
+                    f"{run}: process {trainer.global_rank} of {trainer.world_size} lost the others: one has ended, or "
+                    "the network between them. Look at what the others said, then start all again with --resume."
+                ) from error
             raise
 
 

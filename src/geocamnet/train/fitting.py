@@ -178,12 +178,12 @@ class Fitting(pl.LightningModule):
                 save_weights(self.run_folder / "checkpoints" / "best.safetensors", self.judged_network)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the best score with the weights."""
-        checkpoint["best_score"] = self.best_score
+        """Keep the best score and the epoch's losses with the weights."""
+        checkpoint["best_score"], checkpoint["sums"] = self.best_score, self.sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the best score up again."""
-        self.best_score = checkpoint["best_score"]
+        """Take them up again."""
+        self.best_score, self.sums = checkpoint["best_score"], checkpoint.get("sums", {})
 
     def configure_optimizers(self) -> Any:
         """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), warm-up, then half a cosine to zero."""
@@ -192,7 +192,8 @@ class Fitting(pl.LightningModule):
         plain = [one for one in trained if one.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         optimiser = torch.optim.AdamW(groups, lr=self.recipe.lr, fused=True)  # a third less time for ResNet101 on a CPU
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        # Not the trainer's own estimate: that opens the loader before it is known where a stopped run was.
+        steps = max(1, self.trainer.datamodule.steps())  # type: ignore[attr-defined]
         warm = max(1, int(self.recipe.warmup * steps))
 
         def rate(step: int) -> float:
