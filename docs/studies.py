@@ -85,9 +85,8 @@ def warning_of_places(root: Path) -> list[str]:
         return []
     return [
         f"Heatmaps of whole photographs go by the place: the hottest cell of the distilled student's mean heat has "
-        f"{student:.1f} times the mean, of the student alone {alone:.1f} times. It learnt that from its teachers, "
-        "whose equivariance term is content with heat in the middle. Do not read one heatmap of a whole photograph of "
-        "even rock as where the evidence lies."
+        f"{student:.1f} times the mean, of the student alone {alone:.1f} times. Do not read one heatmap of a whole "
+        "photograph of even rock as where the evidence lies."
     ]
 
 

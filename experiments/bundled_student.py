@@ -32,8 +32,7 @@ ATTRIBUTION = (
 LIMITS = (
     "three lithologies of one reservoir in the southern Persian Gulf (limestone, argillaceous limestone, dolomite), "
     "grey photographs of one microscope and scale; labels are per depth interval; thin sections unknown, so its "
-    "figures may flatter; not the 22 fabrics; the heat of a whole photograph lies mostly in its middle, whatever is "
-    "there"
+    "figures may flatter; not the 22 fabrics"
 )
 
 
