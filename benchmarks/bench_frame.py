@@ -41,14 +41,22 @@ SIZES_WH, WORKING_PX, ALONE_PX = ((512, 512), (1280, 960)), 320, 512
 LEVELS, WINDOW_PX, OPACITY = 8, 5, 0.5
 GOALS_MS = {(512, 512): 10.0, (1280, 960): 25.0}  # on two idle cores
 FEATURES = ("contrast", "homogeneity")
-# The network alone: as it is, with zeros beyond the photograph's edge, and with coarser cells.
-ALONE: dict[str, dict[str, Any]] = {"as it is": {}, "zeros": {"zeros": True}, "stride 32": {"output_stride": 32}}
+# The network alone: as it is, with zeros beyond the photograph's edge, with coarser cells, with a finer trunk.
+ALONE: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "zeros": {"zeros": True},
+    "cells of 32 px": {"map_stride": 32},
+    "cells of 32 px, zeros": {"map_stride": 32, "zeros": True},
+    "dilated trunk": {"output_stride": 16},
+}
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
-def drawn_student(folder: Path, long_side_px: int, *, zeros: bool = False, output_stride: int = 16) -> Path:
+def drawn_student(
+    folder: Path, long_side_px: int, *, zeros: bool = False, output_stride: int = 32, map_stride: int = 16
+) -> Path:
     """Write an untrained student, on request one that sees zeros beyond the photograph's edge."""
     import torch
 
@@ -56,7 +64,7 @@ def drawn_student(folder: Path, long_side_px: int, *, zeros: bool = False, outpu
     from geocamnet.train.student import Student, count_parameters
 
     torch.manual_seed(0)
-    network = Student(len(CLASSES), output_stride=output_stride).eval()
+    network = Student(len(CLASSES), output_stride=output_stride, map_stride=map_stride).eval()
     for one in network.modules() if zeros else ():
         if isinstance(one, torch.nn.Conv2d):
             one.padding_mode = "zeros"
@@ -66,7 +74,7 @@ def drawn_student(folder: Path, long_side_px: int, *, zeros: bool = False, outpu
         labels="single",
         architecture="mobilenetv3_small_075",
         parameters=count_parameters(network),
-        map_stride=output_stride,
+        map_stride=map_stride,
         long_side_px=long_side_px,
         um_per_px=None,
         map_scale=(1e-3,) * len(CLASSES),
@@ -74,7 +82,7 @@ def drawn_student(folder: Path, long_side_px: int, *, zeros: bool = False, outpu
     )
     graph = build_graph(network, card)
     write_metadata(graph, card)
-    file = folder / f"{long_side_px}-{output_stride}-{zeros}.onnx"
+    file = folder / f"{long_side_px}-{output_stride}-{map_stride}-{zeros}.onnx"
     onnx.save(graph, file)
     return file
 

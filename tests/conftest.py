@@ -313,7 +313,7 @@ def save_run(
         labels=labels,
         architecture=backbone,
         parameters=1,
-        map_stride=recipe.output_stride,
+        map_stride=recipe.map_stride,
         long_side_px=image_px,
         um_per_px=None,
         map_scale=(1.0,) * len(classes),

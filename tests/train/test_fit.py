@@ -4,6 +4,7 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -43,6 +44,12 @@ AS_TEACHER = [
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("fit") / "data")
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 def command_line(*words, **options):
@@ -319,6 +326,41 @@ def test_two_processes_make_one_run_even_of_uneven_shares(val, tmp_path):
     )
     assert read_card(run).class_names == ("oolite", "vug")
     assert len(list((run / "tensorboard").iterdir())) == 2  # one process's curves and their settings
+    load_network(run)
+
+
+@pytest.mark.parametrize("launcher", ["torchrun, a machine", "torchrun, two machines", "SLURM"])
+def test_processes_that_a_cluster_starts_make_one_run(launcher, data, tmp_path):
+    run, port = tmp_path / "run", str(free_port())
+    words = ["-m", "geocamnet", "train", data, run, *AS_TEACHER, "--epochs", "1", "--batch-size", "2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--master-addr", "127.0.0.1", "--master-port", port]
+    commands, environments = [], [{}]
+    if launcher == "SLURM":  # srun starts every process itself, and tells it so
+        commands = [[sys.executable, *words, "--devices", "2"]] * 2
+        told = {"JOB_ID": "1", "JOB_NAME": "train", "NODELIST": "127.0.0.1", "NNODES": "1", "NODEID": "0"}
+        told |= {"NTASKS": "2", "NTASKS_PER_NODE": "2"}
+        environments = [
+            {f"SLURM_{name}": value for name, value in (told | {"PROCID": rank, "LOCALID": rank}).items()}
+            | {"MASTER_PORT": port}
+            for rank in ("0", "1")
+        ]
+    elif launcher == "torchrun, a machine":
+        commands = [[*torchrun, "--nproc-per-node", "2", *words, "--devices", "2"]]
+    else:
+        machine = ["--nnodes", "2", "--nproc-per-node", "1", "--node-rank"]
+        commands = [[*torchrun, *machine, rank, *words, "--nodes", "2"] for rank in ("0", "1")]
+        environments = [{}, {}]
+    processes = [
+        subprocess.Popen(
+            [*map(str, command)], env=os.environ | {"OMP_NUM_THREADS": "1"} | more,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for command, more in zip(commands, environments, strict=True)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=200)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    assert "".join(said).count("epoch 1 of 1") == 1  # one process speaks for all
+    assert read_card(run).class_names == ("oolite", "vug")
     load_network(run)
 
 

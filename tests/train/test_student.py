@@ -110,7 +110,9 @@ def test_a_map_stride_the_trunk_does_not_have_is_refused():
         Student(3, output_stride=8, map_stride=16)
 
 
-@pytest.mark.parametrize(("output_stride", "detail_stride", "map_stride"), [(32, 0, 32), (8, 0, 8), (16, 8, 8)])
+@pytest.mark.parametrize(
+    ("output_stride", "detail_stride", "map_stride"), [(32, 0, 32), (8, 0, 8), (16, 8, 8), (16, 16, 16), (8, 16, 8)]
+)
 def test_a_recipe_knows_the_cells_of_its_maps(output_stride, detail_stride, map_stride):
     assert DistilRecipe(output_stride=output_stride, detail_stride=detail_stride).map_stride == map_stride
 

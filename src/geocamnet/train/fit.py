@@ -26,6 +26,7 @@ from geocamnet.train.dataset import PhotographDataset, SameSizeBatches, Training
 from geocamnet.train.fitting import Fitting
 from geocamnet.train.memory import kept_memory
 from geocamnet.train.recipes import FitRecipe
+from geocamnet.train.runs import is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,8 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
     """
     recipe = module.recipe
     last = run / "checkpoints" / "last.ckpt"
-    last.parent.mkdir(parents=True, exist_ok=True)
+    if is_first_process():  # before it has opened the run, which must be empty, nobody else writes there
+        last.parent.mkdir(parents=True, exist_ok=True)
     several = recipe.devices * recipe.nodes > 1
     on_gpu = torch.cuda.is_available()
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and on_gpu)

@@ -247,9 +247,9 @@ class DistilRecipe(FitRecipe):
 
     Attributes:
         backbone: the trunk; with the default the student has fewer than 800,000 parameters.
-        output_stride: pixels per cell of the trunk's last features.
-        detail_stride: 8 joins the features of the stage with cells of 8 px to the last ones, and class maps have its
-            cells; 0 joins none.
+        output_stride: pixels per cell of the trunk's last features; less than 32 costs time.
+        detail_stride: 16 or 8 joins the features of the stage with cells of so many px to the last ones, and class
+            maps have its cells; 0, and what is not finer than the last ones, joins none.
         classes: ``union`` adds the data set's own classes to the teacher's; ``teacher`` keeps to the teacher's
             and treats other labels as unknown.
         label_weight: of the cross-entropy with known labels.
@@ -265,8 +265,8 @@ class DistilRecipe(FitRecipe):
     """
 
     backbone: str = "mobilenetv3_small_075"
-    output_stride: int = 16
-    detail_stride: int = 0
+    output_stride: int = 32
+    detail_stride: int = 16
     lr: float = 2e-3
     epochs: int = 60
     label_smoothing: float = 0.0
@@ -283,7 +283,7 @@ class DistilRecipe(FitRecipe):
     @property
     def map_stride(self) -> int:
         """Pixels per cell of the class maps."""
-        return self.detail_stride or self.output_stride
+        return min(self.detail_stride or self.output_stride, self.output_stride)
 
 
 @dataclass(frozen=True)
