@@ -204,6 +204,11 @@ def test_scaling_equals_the_definition(height, width, long_side_px, seed):
     np.testing.assert_allclose(scaled[0, 1].numpy(), slow_scale(image, long_side_px), atol=1e-4)
 
 
+def test_bytes_are_scaled_as_the_floats_they_stand_for():
+    image = torch.randint(0, 256, (2, 40, 56, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    torch.testing.assert_close(scale_long_side(image, 24), scale_long_side(image.float(), 24), rtol=0, atol=1e-4)
+
+
 def test_scaling_to_its_own_size_returns_the_image():
     image = torch.rand(1, 3, 20, 30)
     assert scale_long_side(image, 30) is image

@@ -175,7 +175,7 @@ def burn_in(image: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray
 
 
 def scale_long_side(image: Tensor, long_side_px: int) -> Tensor:
-    """Scale a float (B, 3, H, W) image so that its long side has ``long_side_px``, as the model file does.
+    """Scale a (B, 3, H, W) image, float or uint8, so that its long side has ``long_side_px``, as the model file does.
 
     A triangle filter as wide as the shrinking, edge pixels repeated beyond the edge: the ``Resize`` of ONNX
     with ``antialias=1`` and ``not_larger``. (PyTorch's own antialiasing leaves pixels beyond the edge out, and so
@@ -186,9 +186,14 @@ def scale_long_side(image: Tensor, long_side_px: int) -> Tensor:
     if size_hw == (height, width):
         return image
     step = max(height, width) / long_side_px
-    rows = [weights.to(image) @ image[..., old, :] for old, weights in _bands(height, size_hw[0], step)]
-    low = torch.cat(rows, dim=-2)  # (B, 3, h, W)
-    columns = [low[..., old] @ weights.to(image).T for old, weights in _bands(width, size_hw[1], step)]
+    kind = image.dtype if image.is_floating_point() else torch.float32
+    # Rows of pixels side by side, as photographs lie in memory: only the band at hand is made floats.
+    lines = image.permute(0, 2, 3, 1).reshape(len(image), height, -1)  # (B, H, W * 3)
+    rows = [
+        weights.to(image.device, kind) @ lines[:, old].to(kind) for old, weights in _bands(height, size_hw[0], step)
+    ]
+    low = torch.cat(rows, dim=1).unflatten(2, (width, -1)).permute(0, 3, 1, 2).contiguous()  # (B, 3, h, W)
+    columns = [low[..., old] @ weights.to(low).T for old, weights in _bands(width, size_hw[1], step)]
     return torch.cat(columns, dim=-1)  # (B, 3, h, w)
 
 

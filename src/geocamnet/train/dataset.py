@@ -117,7 +117,7 @@ class PhotographDataset(Dataset):
         if number in self._cache:
             return self._cache[number]
         image = torch.from_numpy(read_image(self.data / self.rows[number].image)).permute(2, 0, 1)[None]
-        scaled = augment.scale_long_side(image.float(), self.image_px)
+        scaled = augment.scale_long_side(image, self.image_px)
         pixels = scaled[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
         pixels = np.ascontiguousarray(pixels)
         if pixels.nbytes <= self._cache_left:

@@ -59,7 +59,7 @@ def network_predictor(network: Network, card: ModelCard, *, device: str = "", al
 
     def answer(images: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
-            pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float()
+            pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
             if card.long_side_px is not None:
                 pixels = scale_long_side(pixels, card.long_side_px)
             evidence = network(pixels / 255)
