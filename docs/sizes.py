@@ -119,7 +119,8 @@ def _scanned(result: Mapping[str, Any], command: str) -> str:
         f"`{command}`: a drawn mosaic of {result['megapixels']:.0f} megapixels, {result['classes']} classes, took "
         f"{_minutes(result['seconds'])} on {result['cores']} cores, {result['megapixels_per_s']:.1f} megapixels a "
         f"second, {result['times_the_network_alone']:.2f} times what the network alone takes for its tiles; "
-        f"{result['most_mb']:.0f} MB of memory, and {result['most_mb_of_a_sixteenth']:.0f} MB for a sixteenth of it. "
+        f"{result['most_mb']:.0f} MB of memory, {result['most_mb_of_a_sixteenth']:.0f} MB for a sixteenth of it and "
+        f"{result['most_mb_of_four_times_as_much']:.0f} MB for four times as much. "
         f"Class maps of tiles and of the whole differ by {result['corner_differs_by']:.1g} at most."
     )
 

@@ -1,6 +1,7 @@
 """Regions are the mask: painted back they give it again, their areas add up, and no ring touches itself."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -88,3 +89,14 @@ def test_geojson_without_regions_is_still_geojson(tmp_path, tiny_card):
     file = tmp_path / "classes.geojson"
     assert write_geojson(file, np.zeros((3, 3), np.uint8), tiny_card, step_px=1, shape_hw=(3, 3), um_per_px=None) == 0
     assert json.loads(file.read_text(encoding="utf-8"))["features"] == []
+
+
+def test_a_torn_mask_takes_little_memory(tmp_path, tiny_card):
+    mask = np.random.default_rng(0).integers(0, 3, (400, 400)).astype(np.uint8)
+    tracemalloc.start()
+    try:
+        write_geojson(tmp_path / "r.json", mask, tiny_card, step_px=8, shape_hw=(3200, 3200), um_per_px=None)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 120 * mask.size  # bytes: of lists of whole numbers it would be twice as much

@@ -15,6 +15,7 @@ from geocamnet.card import ModelCard
 from geocamnet.images import written_aside
 
 _TILE_PX = 256
+_STRIP_BYTES = 1 << 24  # of all classes together, halved at a time
 _TOP_LEVEL_PX = 512  # the pyramid ends where its longer side is no longer than this
 
 
@@ -92,9 +93,10 @@ def _tiles(source: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.uin
 def _halved(source: Path, shape: tuple[int, int, int], out: Path) -> tuple[Path, tuple[int, int, int]]:
     count, height, width = shape
     size = (count, -(-height // 2), -(-width // 2))
+    strip_h = max(2, _STRIP_BYTES // (count * width) // 2 * 2)
     with out.open("wb") as stream:
-        for top in range(0, height, 2 * _TILE_PX):
-            rows = min(2 * _TILE_PX, height - top)
+        for top in range(0, height, strip_h):
+            rows = min(strip_h, height - top)
             strip = np.memmap(source, np.uint8, mode="r", offset=top * count * width, shape=(rows, count, width))
             even = np.pad(strip, ((0, rows % 2), (0, 0), (0, width % 2)), mode="edge")
             del strip

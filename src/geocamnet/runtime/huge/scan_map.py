@@ -37,7 +37,7 @@ HEATMAPS, REGIONS, OVERVIEW = "heatmaps.ome.tif", "classes.geojson", "overview.j
 REFUSED = "refused"  # what the area is called where every tile was refused
 
 _AT_WORK = (".class_maps.f32", ".small.u8", ".heat.u8")  # gone when the scan is finished
-_MOST_REGION_POINTS = 1 << 24  # of the mask whose regions are drawn: beyond, it is coarser than the grid of heat
+_MOST_REGION_POINTS = 1 << 23  # of the mask whose regions are drawn: beyond, it is coarser than the grid of heat
 _DIGEST_BYTES = 1 << 20
 
 
