@@ -90,6 +90,7 @@ bench: $(STAMP)  ## what speed is, as ratios in one run (an hour): results/speed
 	@$(BIN)/python benchmarks/bench_audit.py --files 50000 --out results/audit-at-size.json
 	@$(BIN)/python benchmarks/bench_scan.py --out results/scan-at-size.json
 	@$(BIN)/python benchmarks/bench_prepare.py --more 10 --out results/prepare-at-size.json
+	@$(BIN)/python benchmarks/bench_cluster.py --out results/cluster-at-size.json
 	@$(BIN)/python benchmarks/bench_training.py --out results/training-at-size.json
 	@$(BIN)/python docs/figures.py
 
