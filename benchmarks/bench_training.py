@@ -17,6 +17,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +38,7 @@ from geocamnet.train.distil import logit_loss, map_loss
 from geocamnet.train.fit import Photographs, choose_workers, fit
 from geocamnet.train.fitting import Fitting, Lessons
 from geocamnet.train.index import IndexRow
+from geocamnet.train.memory import kept_memory
 from geocamnet.train.recipes import DistilRecipe
 from geocamnet.train.runs import write_json
 from geocamnet.train.student import Student, make_student
@@ -170,7 +172,7 @@ def lightning_steps(
 ) -> tuple[float, float]:
     """Return the median seconds, and those of the processor, from batch to batch as `geocamnet distil` runs them."""
     module = Timed(
-        make_student(len(NAMES)), recipe, classes=NAMES, labels="single", prior=np.full(len(NAMES), 1 / len(NAMES)),
+        student_of(recipe), recipe, classes=NAMES, labels="single", prior=np.full(len(NAMES), 1 / len(NAMES)),
         lessons=Lessons(recipe, torch.arange(len(NAMES))), run=run,
     )  # fmt: skip
     fit(module, Held(photographs_of(data, rows, maps, recipe), batches), run)
@@ -182,22 +184,28 @@ def bare_steps(
 ) -> tuple[float, float]:
     """Return the same of a bare loop."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = make_student(len(NAMES)).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = student_of(recipe).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0)
     ends = []
-    for held in batches:
-        batch = {name: value.to(device) for name, value in held.items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = bare_loss(network, batch, recipe)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
-        float(loss.detach())  # as a fitting, which looks whether the loss is finite
-        ends.append(now())
+    with nullcontext() if device.type == "cuda" else kept_memory():  # or it would be the slower one
+        for held in batches:
+            batch = {name: value.to(device) for name, value in held.items()}
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss = bare_loss(network, batch, recipe)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            float(loss.detach())  # as a fitting, which looks whether the loss is finite
+            ends.append(now())
     return between(ends)
+
+
+def student_of(recipe: DistilRecipe) -> Student:
+    """Return a student of the recipe's shape."""
+    return make_student(len(NAMES), output_stride=recipe.output_stride, map_stride=recipe.map_stride)
 
 
 def now() -> tuple[float, float]:

@@ -1,3 +1,4 @@
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -71,6 +72,23 @@ def test_loading_processes_give_the_same_items(tiny_data, rows):
     loaded = DataLoader(dataset, batch_size=1, sampler=keys, num_workers=1)
     for key, item in zip(keys, loaded, strict=True):
         assert torch.equal(item["image"][0], dataset[key]["image"])
+
+
+def test_a_batch_is_its_items_read_by_several_threads_at_once(tiny_data, rows, monkeypatch):
+    keys = [3, 9, 3 + len(rows), 2]
+    expected = [crops(tiny_data, rows)[key] for key in keys]
+    meeting = threading.Barrier(2)
+
+    def read_together(path):
+        if path != tiny_data / rows[2].image:  # of three photographs one is left over
+            meeting.wait(timeout=30)
+        return read_image(path)
+
+    monkeypatch.setattr("geocamnet.train.dataset.read_image", read_together)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    dataset = crops(tiny_data, rows, cache_mb=10)
+    for _ in range(2):  # read, then from memory: a barrier that one thread alone met would break
+        assert all(same(*pair) for pair in zip(dataset.__getitems__(keys), expected, strict=True))
 
 
 def test_a_crop_is_a_float_image_with_its_labels(tiny_data, rows):

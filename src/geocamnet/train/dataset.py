@@ -1,7 +1,8 @@
 """From the index to batches: photographs, labels and stored teacher maps, the same for the same seed."""
 
-from collections import OrderedDict
+import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from geocamnet.images import read_image, scaled_size_hw
 from geocamnet.train import augment
@@ -73,7 +74,7 @@ class PhotographDataset(Dataset):
         self.data, self.rows, self.classes = data, tuple(rows), tuple(classes)
         self.image_px, self.crop_px, self.recipe, self.seed = image_px, crop_px, recipe, seed
         self.maps, self.map_stride = maps, map_stride
-        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._cache: dict[int, NDArray[np.uint8]] = {}
         self._cache_left = cache_mb * 2**20
 
     def __len__(self) -> int:
@@ -90,8 +91,26 @@ class PhotographDataset(Dataset):
         return bool(labels) and all(label in self.classes for label in labels)
 
     def __getitem__(self, key: int) -> dict[str, Tensor]:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Return the items of a batch; a training process without loading processes makes them by several threads."""
+        numbers = [int(key) % len(self.rows) for key in keys]
+        unread = [number for number in dict.fromkeys(numbers) if number not in self._cache]
+        threads = min(len(keys), torch.get_num_threads()) if get_worker_info() is None else 1
+        # Reading ignores Pillow's warnings for a moment; of several threads the last might leave it so.
+        with warnings.catch_warnings(), ThreadPoolExecutor(threads, thread_name_prefix="loading") as loading:
+            apply = loading.map if threads > 1 else map
+            images = dict(zip(unread, apply(self._read, unread), strict=True))
+            for number, image in images.items():
+                if image.nbytes <= self._cache_left:
+                    self._cache[number] = image
+                    self._cache_left -= image.nbytes
+            images |= {number: self._cache[number] for number in numbers if number not in images}
+            return list(apply(self._item, keys, [images[number] for number in numbers]))
+
+    def _item(self, key: int, image: NDArray[np.uint8]) -> dict[str, Tensor]:
         epoch, number = divmod(int(key), len(self.rows))
-        image = self._read(number)
         item = {
             "row": torch.tensor(number),
             "target": torch.from_numpy(self.target(number)),  # (C,)
@@ -114,16 +133,10 @@ class PhotographDataset(Dataset):
         return item
 
     def _read(self, number: int) -> NDArray[np.uint8]:
-        if number in self._cache:
-            return self._cache[number]
         image = torch.from_numpy(read_image(self.data / self.rows[number].image)).permute(2, 0, 1)[None]
         scaled = augment.scale_long_side(image, self.image_px)
         pixels = scaled[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
-        pixels = np.ascontiguousarray(pixels)
-        if pixels.nbytes <= self._cache_left:
-            self._cache[number] = pixels
-            self._cache_left -= pixels.nbytes
-        return pixels
+        return np.ascontiguousarray(pixels)
 
 
 class TrainingSampler(Sampler[int]):
