@@ -1,7 +1,7 @@
 """From the index to batches: photographs, labels and stored teacher maps, the same for the same seed."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,19 +95,30 @@ class PhotographDataset(Dataset):
 
     def __getitems__(self, keys: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return the items of a batch; a training process without loading processes makes them by several threads."""
+        if get_worker_info() is not None:
+            return self._items(keys, map)
+        threads = torch.get_num_threads()
+        try:
+            # Reading ignores Pillow's warnings for a moment; of several threads the last might leave it so.
+            # PyTorch takes four times as long to scale one photograph by two threads of its own.
+            with (
+                warnings.catch_warnings(),
+                ThreadPoolExecutor(threads, "loading", initializer=torch.set_num_threads, initargs=(1,)) as loading,
+            ):
+                return self._items(keys, loading.map)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _items(self, keys: Sequence[int], apply: Callable[..., Iterable[Any]]) -> list[dict[str, Tensor]]:
         numbers = [int(key) % len(self.rows) for key in keys]
         unread = [number for number in dict.fromkeys(numbers) if number not in self._cache]
-        threads = min(len(keys), torch.get_num_threads()) if get_worker_info() is None else 1
-        # Reading ignores Pillow's warnings for a moment; of several threads the last might leave it so.
-        with warnings.catch_warnings(), ThreadPoolExecutor(threads, thread_name_prefix="loading") as loading:
-            apply = loading.map if threads > 1 else map
-            images = dict(zip(unread, apply(self._read, unread), strict=True))
-            for number, image in images.items():
-                if image.nbytes <= self._cache_left:
-                    self._cache[number] = image
-                    self._cache_left -= image.nbytes
-            images |= {number: self._cache[number] for number in numbers if number not in images}
-            return list(apply(self._item, keys, [images[number] for number in numbers]))
+        images = dict(zip(unread, apply(self._read, unread), strict=True))
+        for number, image in images.items():
+            if image.nbytes <= self._cache_left:
+                self._cache[number] = image
+                self._cache_left -= image.nbytes
+        images |= {number: self._cache[number] for number in numbers if number not in images}
+        return list(apply(self._item, keys, [images[number] for number in numbers]))
 
     def _item(self, key: int, image: NDArray[np.uint8]) -> dict[str, Tensor]:
         epoch, number = divmod(int(key), len(self.rows))
