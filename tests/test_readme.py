@@ -34,7 +34,7 @@ def blocks(page, language):
 def commands(page):
     """Every command of a page: lines of bash blocks, and what stands in backticks."""
     text = page.read_text(encoding="utf-8")
-    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    lines = [line for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
     spans = [one.replace("\n", " ") for one in re.findall(r"(?<!`)`((?:geocamnet|make) [^`]+)`(?!`)", text)]
     return [shlex.split(line, comments=True) for line in (*lines, *spans) if line.strip()]
 
