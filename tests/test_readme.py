@@ -36,7 +36,8 @@ def commands(page):
     text = page.read_text(encoding="utf-8")
     lines = [line for block in blocks(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
     spans = [one.replace("\n", " ") for one in re.findall(r"(?<!`)`((?:geocamnet|make) [^`]+)`(?!`)", text)]
-    return [shlex.split(line, comments=True) for line in (*lines, *spans) if line.strip()]
+    split = [shlex.split(line, comments=True) for line in (*lines, *spans)]
+    return [words for words in split if words]
 
 
 def name_of(page):
