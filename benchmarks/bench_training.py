@@ -17,7 +17,6 @@ import platform
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -92,7 +91,7 @@ def main() -> None:
         held = next(iter(loader_of(data, rows, maps, recipe)))
         for number in range(asked.rounds):
             loader = loader_of(data, rows, maps, recipe)
-            with remembering():
+            with kept_memory():  # as in a training
                 for name in rates:  # a new loader has nothing in memory yet, after one pass it has all
                     rates[name].append(rate_of(loader))
             batches = [held] * max(2, asked.photographs // asked.batch_size)
@@ -189,7 +188,7 @@ def bare_steps(
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1.0)
     ends = []
-    with remembering():
+    with kept_memory():  # as in a training
         for held in batches:
             batch = {name: value.to(device) for name, value in held.items()}
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -202,11 +201,6 @@ def bare_steps(
             float(loss.detach())  # as a fitting, which looks whether the loss is finite
             ends.append(now())
     return between(ends)
-
-
-def remembering() -> AbstractContextManager[None]:
-    """Return the state of memory in which `geocamnet distil` trains: the bare loop and the loader get it too."""
-    return nullcontext() if torch.cuda.is_available() else kept_memory()
 
 
 def student_of(recipe: DistilRecipe) -> Student:

@@ -43,15 +43,15 @@ def scan_at_size(root: Path) -> str:
 
 def large_collections(root: Path) -> str:
     """Return the Markdown that belongs between the marks of how-to/large.md."""
-    commands = {
-        PREPARED: f"python benchmarks/bench_prepare.py --more 10 --out {PREPARED}",
-        TRAINED: f"python benchmarks/bench_training.py --out {TRAINED}",
-        CLUSTERED: f"python benchmarks/bench_cluster.py --out {CLUSTERED}",
-    }
+    benches = (
+        (PREPARED, "bench_prepare.py --more 10", _prepared),
+        (CLUSTERED, "bench_cluster.py", _clustered),
+        (TRAINED, "bench_training.py", _trained),
+    )
     lines: list[str] = []
-    for name, told in ((PREPARED, _prepared), (CLUSTERED, _clustered), (TRAINED, _trained)):
-        result = read(root / name)
-        lines += [told(result, commands[name])] if result else missing(name, commands[name])
+    for name, bench, told in benches:
+        result, command = read(root / name), f"python benchmarks/{bench} --out {name}"
+        lines += [told(result, command)] if result else missing(name, command)
         lines.append("")
     return "\n".join(lines[:-1])
 

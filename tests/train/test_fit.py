@@ -53,6 +53,15 @@ def ended(process):
         return True
 
 
+def wait_until_kept(process, run, *, within_s):
+    """Wait for the first checkpoint that a process writes."""
+    deadline = time.monotonic() + within_s
+    while not (run / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -293,11 +302,7 @@ def test_a_killed_process_is_taken_up_by_the_same_command(data, tmp_path):
     run = tmp_path / "killed"
     words = ["train", data, run, *AS_TEACHER, "--epochs", 20, "--batch-size", 4]
     process = command_line(*words)
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoints" / "last.ckpt").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until_kept(process, run, within_s=120)
     process.kill()
     process.communicate()
     assert not (run / "card.json").exists()
@@ -396,11 +401,7 @@ def test_when_one_of_two_processes_is_killed_the_other_says_so_and_both_can_go_o
     run = tmp_path / "run"
     words = ["train", data, run, *AS_TEACHER, "--epochs", 60, "--batch-size", 2, "--devices", 2]
     process = command_line(*words)
-    deadline = time.monotonic() + 200
-    while not (run / "checkpoints" / "last.ckpt").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until_kept(process, run, within_s=200)
     parent = psutil.Process(process.pid)
     (other,) = [one for one in parent.children() if "geocamnet" in " ".join(one.cmdline())]
     (parent if first else other).kill()

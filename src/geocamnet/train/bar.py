@@ -20,8 +20,8 @@ class TrainingBar(pl.Callback):
         """Begin where the training begins, or takes up again."""
         if trainer.is_global_zero:
             batches = int(trainer.num_training_batches)
-            begun = trainer.fit_loop.epoch_loop.batch_progress.current.completed % batches  # of an epoch taken up again
-            total, done = batches * (trainer.max_epochs or 0), batches * trainer.current_epoch + begun
+            total, done = batches * (trainer.max_epochs or 0), batches * trainer.current_epoch
+            done += trainer.datamodule.begun  # type: ignore[attr-defined]
             self._task = self._bar.add_task("training", total=total, completed=done, loss="")
             self._bar.start()
 

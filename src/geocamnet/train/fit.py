@@ -49,10 +49,9 @@ class Photographs(pl.LightningDataModule):
             len(self.training), seed=self.recipe.seed, weights=weights, rank=self._rank, world=self._world
         )
         workers = choose_workers(self.recipe)
-        batch_size = min(self.recipe.batch_size, len(sampler))
-        if self.trainer is not None:  # which has read by now where a stopped run was
-            batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed % (len(sampler) // batch_size)
-            sampler.begin_at(self.trainer.current_epoch, batches * batch_size)
+        batch_size, _ = self._batches
+        if self.trainer is not None:
+            sampler.begin_at(self.trainer.current_epoch, self.begun * batch_size)
         return DataLoader(
             self.training,
             batch_size=batch_size,
@@ -65,9 +64,14 @@ class Photographs(pl.LightningDataModule):
 
     def steps(self) -> int:
         """Return how often the weights move in the whole training."""
-        share = -(-len(self.training) // self._world)
-        batches = share // min(self.recipe.batch_size, share)
+        _, batches = self._batches
         return self.recipe.epochs * -(-batches // self.recipe.accumulate)
+
+    @property
+    def begun(self) -> int:
+        """How many batches of the epoch were seen; the trainer has read by now where a stopped run was."""
+        _, batches = self._batches
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.completed % batches) if self.trainer else 0
 
     def val_dataloader(self) -> DataLoader | list[Any]:
         """Whole photographs, in batches of one size."""
@@ -84,6 +88,13 @@ class Photographs(pl.LightningDataModule):
             world=self._world,
         )
         return DataLoader(self.validation, batch_sampler=batches)
+
+    @property
+    def _batches(self) -> tuple[int, int]:
+        """Photographs of a batch of this process, and its batches of an epoch."""
+        share = -(-len(self.training) // self._world)
+        batch_size = min(self.recipe.batch_size, share)
+        return batch_size, share // batch_size
 
     @property
     def _rank(self) -> int:
@@ -199,7 +210,7 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
     with (
         warnings.catch_warnings(),
         _hushed("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric", "lightning"),
-        nullcontext() if on_gpu else kept_memory(),
+        kept_memory(),
         compiler_needed() if recipe.compile else nullcontext(),
     ):
         # Advice on workers and logging intervals that the recipe has already decided.

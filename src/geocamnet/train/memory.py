@@ -5,6 +5,8 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 # Of glibc's malloc.h: parameter, value while memory is kept, value it has otherwise.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = (-1, 2**31 - 1, 128 * 1024), (-2, 256 * 1024**2, 128 * 1024), (-4, 0, 65536)
 
@@ -14,9 +16,10 @@ def kept_memory() -> Iterator[None]:
     """Let glibc keep what is freed inside of the block; at its end all of it goes back to the system.
 
     On a processor every step of a training allocates what the step before has freed. Handed back in between, each page
-    is cleared and mapped anew: a fifth of the time of a student's step. Without glibc (Windows, macOS) nothing happens.
+    is cleared and mapped anew: a fifth of the time of a student's step. On a GPU, and without glibc (Windows, macOS),
+    nothing happens.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if torch.cuda.is_available() or platform.libc_ver()[0] != "glibc":
         yield
         return
     libc = ctypes.CDLL(None)
