@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from geocamnet.errors import DataError
-from geocamnet.images import is_empty, list_images, read_image, read_reduced, remove_asides, write_image, written_aside
+from geocamnet.images import (
+    is_empty,
+    list_images,
+    read_image,
+    read_reduced,
+    read_written,
+    remove_asides,
+    write_image,
+    written_aside,
+)
 
 
 @pytest.fixture
@@ -193,6 +202,32 @@ def test_a_truncated_jpeg_is_an_error_and_never_half_grey(tmp_path, rgb):
         (tmp_path / "a.jpg").write_bytes(whole[:length])
         with pytest.raises(DataError, match="damaged or cut short"):
             read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.JPEG", "c.png", "d.tif", "剖面.jpg"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_what_was_written_is_read_pixel_for_pixel_as_any_photograph_is(tmp_path, rgb, name, grey):
+    rng = np.random.default_rng(0)
+    grain = np.clip(rgb.astype(int) + rng.integers(-60, 60, rgb.shape), 0, 255).astype(np.uint8)
+    for quality in (50, 95, 100):
+        write_image(tmp_path / name, grain[..., 0] if grey else grain, quality=quality)
+        found = read_written(tmp_path / name)
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, read_image(tmp_path / name))
+
+
+def test_what_was_written_and_has_been_cut_short_or_lost_since_is_the_same_error(tmp_path, rgb):
+    write_image(tmp_path / "a.jpg", rgb)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    for length in (0, 2, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "a.jpg").write_bytes(whole[:length])
+        with pytest.raises(DataError) as expected:
+            read_image(tmp_path / "a.jpg")
+        with pytest.raises(DataError) as found:
+            read_written(tmp_path / "a.jpg")
+        assert str(found.value) == str(expected.value)
+    with pytest.raises(DataError, match=r"gone\.jpg"):
+        read_written(tmp_path / "gone.jpg")
 
 
 def test_what_is_no_photograph_is_an_error_that_says_so(tmp_path):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -34,6 +35,7 @@ UNDECODABLE = (
 )  # fmt: skip
 
 RgbImage = NDArray[np.uint8]
+_JPEG_END = b"\xff\xd9"
 _ASIDE = ".aside-"  # what the name of a file that is not yet in its place begins with
 _LYING = (5, 6, 7, 8)  # EXIF orientations whose rows are the columns of the upright photograph
 _log = logging.getLogger(__name__)
@@ -128,6 +130,32 @@ def read_reduced(stream: BinaryIO, name: str, divisor_for: Callable[[tuple[int, 
         raise
     except UNDECODABLE as error:
         raise DataError(f"{name}: can't be decoded ({error}). The file is damaged or cut short.") from error
+
+
+def read_written(path: str | os.PathLike[str]) -> RgbImage:
+    """Read a photograph that `write_image` wrote: the pixels of `read_image`, a JPEG's in half the time.
+
+    OpenCV has Pillow's decoder, and lets other threads go on while it decodes; but it passes over some damage at which
+    Pillow stops. So it reads what was whole when this package wrote it, and a file that was cut short since is left to
+    `read_image`, which says so.
+
+    Args:
+        path: of the photograph, or its URL in a store.
+
+    Returns:
+        RGB uint8 of shape (H, W, 3).
+
+    Raises:
+        DataError, SourceError: as `read_image`.
+    """
+    file = Path(path)
+    if file.suffix.lower() in {".jpg", ".jpeg"} and not url_of(path) and file.is_file():
+        data = np.fromfile(file, np.uint8)
+        if data[-2:].tobytes() == _JPEG_END:
+            rgb = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+            if rgb is not None:
+                return rgb.astype(np.uint8, copy=False)
+    return read_image(path)
 
 
 def write_image(path: str | os.PathLike[str], image: RgbImage, *, quality: int = 95) -> None:

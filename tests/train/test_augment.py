@@ -17,6 +17,7 @@ from geocamnet.train.augment import (
     crop_maps,
     draw_geometry,
     scale_long_side,
+    scale_pixels,
 )
 from geocamnet.train.recipes import AugmentRecipe
 
@@ -209,9 +210,23 @@ def test_bytes_are_scaled_as_the_floats_they_stand_for():
     torch.testing.assert_close(scale_long_side(image, 24), scale_long_side(image.float(), 24), rtol=0, atol=1e-4)
 
 
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 99), st.integers(0, 99))
+def test_pixels_are_scaled_to_within_a_level_the_outermost_exactly(height, width, long_side_px, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    scaled = scale_pixels(image, long_side_px)
+    exact = scale_long_side(torch.from_numpy(image).permute(2, 0, 1)[None], long_side_px)[0].permute(1, 2, 0).numpy()
+    assert scaled.dtype == np.uint8 and scaled.shape == exact.shape
+    np.testing.assert_allclose(scaled, exact, atol=1.01, rtol=0)
+    edge = np.ones(exact.shape[:2], bool)
+    edge[2:-2, 2:-2] = False
+    np.testing.assert_allclose(scaled[edge], exact[edge], atol=0.51, rtol=0)
+
+
 def test_scaling_to_its_own_size_returns_the_image():
     image = torch.rand(1, 3, 20, 30)
     assert scale_long_side(image, 30) is image
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    assert scale_pixels(pixels, 30) is pixels
 
 
 def onnx_resize(long_side_px):

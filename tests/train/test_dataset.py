@@ -84,7 +84,7 @@ def test_a_batch_is_its_items_read_by_several_threads_at_once(tiny_data, rows, m
             meeting.wait(timeout=30)
         return read_image(path)
 
-    monkeypatch.setattr("geocamnet.train.dataset.read_image", read_together)
+    monkeypatch.setattr("geocamnet.train.dataset.read_written", read_together)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     dataset = crops(tiny_data, rows, cache_mb=10)
     for _ in range(2):  # read, then from memory: a barrier that one thread alone met would break

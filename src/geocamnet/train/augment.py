@@ -1,5 +1,6 @@
 """One geometry for image and class maps together, and the lamp, lens and burnt-in marks for the image alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,9 @@ from geocamnet.images import scaled_size_hw
 from geocamnet.train.recipes import AugmentRecipe
 
 BAND_PX = 16  # scaled rows or columns that are worked out at a time
+EDGE_PX = 2  # outermost scaled pixels under whose triangle the edge may lie, on each side
+EDGE_BAND_PX = 64  # the same as BAND_PX along an edge, where calls cost more than what they compute
+Bands = Sequence[tuple[slice, Tensor]]  # old rows or columns, and their weights in some new ones
 
 
 @dataclass(frozen=True)
@@ -186,30 +190,82 @@ def scale_long_side(image: Tensor, long_side_px: int) -> Tensor:
     if size_hw == (height, width):
         return image
     step = max(height, width) / long_side_px
-    kind = image.dtype if image.is_floating_point() else torch.float32
-    # Rows of pixels side by side, as photographs lie in memory: only the band at hand is made floats.
-    lines = image.permute(0, 2, 3, 1).reshape(len(image), height, -1)  # (B, H, W * 3)
-    rows = [
-        weights.to(image.device, kind) @ lines[:, old].to(kind) for old, weights in _bands(height, size_hw[0], step)
+    low = _scale_rows(image, _bands(height, size_hw[0], step))
+    return _scale_columns(low, _bands(width, size_hw[1], step))  # (B, 3, h, w)
+
+
+def scale_pixels(image: NDArray[np.uint8], long_side_px: int) -> NDArray[np.uint8]:
+    """Scale an RGB uint8 (H, W, 3) image as `scale_long_side` does, rounded; shrinking takes a third of the time.
+
+    PyTorch shrinks bytes by weights of 16 bits and rounds after each axis, so pixels may be one level off. It leaves
+    out what lies beyond the edge: the outermost pixels are worked out by themselves.
+    """
+    height, width = image.shape[:2]
+    size_hw = scaled_size_hw((height, width), long_side_px)
+    if size_hw == (height, width):
+        return image
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
+    if height < size_hw[0] or min(size_hw) <= 2 * EDGE_PX:
+        return _to_levels(scale_long_side(planes, long_side_px))
+    step = max(height, width) / long_side_px
+    scaled = np.empty((*size_hw, 3), np.uint8)
+    inner = F.interpolate(planes, scale_factor=1 / step, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+    rows, columns = (min(sides) for sides in zip(inner.shape, size_hw, strict=False))  # it rounds sides down
+    scaled[:rows, :columns] = inner[:rows, :columns]
+    outermost = [*range(EDGE_PX), *range(-EDGE_PX, 0)]
+    above, below = _edges(height, size_hw[0], step)
+    low = torch.cat([_scale_rows(planes, [above]), _scale_rows(planes, [below])], dim=2)
+    scaled[outermost] = _to_levels(_scale_columns(low, _bands(width, size_hw[1], step, EDGE_BAND_PX)))
+    bands = _bands(height, size_hw[0], step, EDGE_BAND_PX)
+    ends = [
+        _scale_columns(_scale_rows(planes[..., places], bands), [(slice(None), weights)])
+        for places, weights in _edges(width, size_hw[1], step)
     ]
-    low = torch.cat(rows, dim=1).unflatten(2, (width, -1)).permute(0, 3, 1, 2).contiguous()  # (B, 3, h, W)
-    columns = [low[..., old] @ weights.to(low).T for old, weights in _bands(width, size_hw[1], step)]
-    return torch.cat(columns, dim=-1)  # (B, 3, h, w)
+    scaled[:, outermost] = _to_levels(torch.cat(ends, dim=3))
+    return scaled
 
 
-def _bands(old: int, new: int, step: float) -> list[tuple[slice, Tensor]]:
-    """Return the weights of some new pixels at a time, without the many old ones that have none in them."""
-    return [(places, torch.from_numpy(weights)) for places, weights in _kept_bands(old, new, step)]
+def _to_levels(image: Tensor) -> NDArray[np.uint8]:
+    return _to_uint8(image[0].permute(1, 2, 0).numpy())
+
+
+def _scale_rows(image: Tensor, bands: Bands) -> Tensor:
+    # Rows of pixels side by side, as photographs lie in memory: only the band at hand is made floats.
+    kind = image.dtype if image.is_floating_point() else torch.float32
+    lines = image.permute(0, 2, 3, 1).flatten(2)  # (B, H, W * 3)
+    rows = [weights.to(image.device, kind) @ lines[:, places].to(kind) for places, weights in bands]
+    return torch.cat(rows, dim=1).unflatten(2, (image.shape[3], -1)).permute(0, 3, 1, 2).contiguous()  # (B, 3, h, W)
+
+
+def _scale_columns(image: Tensor, bands: Bands) -> Tensor:
+    return torch.cat([image[..., places] @ weights.to(image).T for places, weights in bands], dim=3)  # (B, 3, h, w)
+
+
+def _bands(old: int, new: int, step: float, size: int = BAND_PX) -> Bands:
+    """Return the weights of some new pixels at a time, and where the old ones lie that have any in them."""
+    return [(places, torch.from_numpy(weights)) for places, weights in _kept_bands(old, new, step, size)]
 
 
 @lru_cache(maxsize=64)
-def _kept_bands(old: int, new: int, step: float) -> tuple[tuple[slice, NDArray[np.float64]], ...]:
-    bands = []
-    for part in _triangle_weights(old, new, step).split(BAND_PX):
-        met = part.any(dim=0).nonzero()
-        places = slice(int(met[0]), int(met[-1]) + 1)
-        bands.append((places, part[:, places].contiguous().numpy()))
-    return tuple(bands)
+def _kept_bands(old: int, new: int, step: float, size: int) -> tuple[tuple[slice, NDArray[np.float64]], ...]:
+    return tuple(_without_zeros(part) for part in _triangle_weights(old, new, step).split(size))
+
+
+def _edges(old: int, new: int, step: float) -> Bands:
+    """Return the same of the first and the last new pixels."""
+    return [(places, torch.from_numpy(weights)) for places, weights in _kept_edges(old, new, step)]
+
+
+@lru_cache(maxsize=64)
+def _kept_edges(old: int, new: int, step: float) -> tuple[tuple[slice, NDArray[np.float64]], ...]:
+    weights = _triangle_weights(old, new, step)
+    return _without_zeros(weights[:EDGE_PX]), _without_zeros(weights[-EDGE_PX:])
+
+
+def _without_zeros(weights: Tensor) -> tuple[slice, NDArray[np.float64]]:
+    met = weights.any(dim=0).nonzero()
+    places = slice(int(met[0]), int(met[-1]) + 1)
+    return places, weights[:, places].contiguous().numpy()
 
 
 def _triangle_weights(old: int, new: int, step: float) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
-from geocamnet.images import read_image, scaled_size_hw
+from geocamnet.images import read_written, scaled_size_hw
 from geocamnet.train import augment
 from geocamnet.train.index import IndexRow
 from geocamnet.train.recipes import AugmentRecipe
@@ -144,10 +144,7 @@ class PhotographDataset(Dataset):
         return item
 
     def _read(self, number: int) -> NDArray[np.uint8]:
-        image = torch.from_numpy(read_image(self.data / self.rows[number].image)).permute(2, 0, 1)[None]
-        scaled = augment.scale_long_side(image, self.image_px)
-        pixels = scaled[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
-        return np.ascontiguousarray(pixels)
+        return augment.scale_pixels(read_written(self.data / self.rows[number].image), self.image_px)
 
 
 class TrainingSampler(Sampler[int]):
