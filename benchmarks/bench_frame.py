@@ -5,8 +5,10 @@ filters, the overlay. The plain way, found in much published code, takes the sam
 and scales it to the frame's own range, builds a plane per pair of grey levels, filters each, sums the features, and
 blends in floats. Texture has the same settings in both (8 levels, window 5, one angle), and both are compared before
 they are timed. Beside them stands a frame refined as `geocamnet run` does it (16 levels, window 15, four angles, guided
-filter). All ways take turns on each frame; medians over the frames of a round, then over rounds, are told: a machine
-that others use too is quicker in one minute than in the next. Weights are drawn: time knows no training.
+filter). The ways take turns by rounds, each frame after frame as a camera asks for them, for what one way leaves in the
+caches and which threads it leaves awake is not another's cost; medians over the frames of a round, then over rounds,
+are told: a machine that others use too is quicker in one minute than in the next. Weights are drawn: time knows no
+training.
 
     python benchmarks/bench_frame.py [--model MODEL.onnx] [--threads N] [--repeats N] [--rounds N] [--out FILE.json]
 """
@@ -41,9 +43,11 @@ SIZES_WH, WORKING_PX, ALONE_PX = ((512, 512), (1280, 960)), 320, 512
 LEVELS, WINDOW_PX, OPACITY = 8, 5, 0.5
 GOALS_MS = {(512, 512): 10.0, (1280, 960): 25.0}  # on two idle cores
 FEATURES = ("contrast", "homogeneity")
-# The network alone: as it is, with zeros beyond the photograph's edge, with coarser cells, with a finer trunk.
+# The network alone: as it is, without the node that scales photographs (this one has its size), with zeros beyond the
+# photograph's edge, with coarser cells, with a finer trunk.
 ALONE: dict[str, dict[str, Any]] = {
     "as it is": {},
+    "without scaling": {"scales": False},
     "zeros": {"zeros": True},
     "cells of 32 px": {"map_stride": 32},
     "cells of 32 px, zeros": {"map_stride": 32, "zeros": True},
@@ -55,9 +59,15 @@ Floats = NDArray[np.float32]
 
 
 def drawn_student(
-    folder: Path, long_side_px: int, *, zeros: bool = False, output_stride: int = 32, map_stride: int = 16
+    folder: Path,
+    long_side_px: int,
+    *,
+    scales: bool = True,
+    zeros: bool = False,
+    output_stride: int = 32,
+    map_stride: int = 16,
 ) -> Path:
-    """Write an untrained student, on request one that sees zeros beyond the photograph's edge."""
+    """Write an untrained student, on request one that takes photographs as they are, or with zeros beyond the edge."""
     import torch
 
     from geocamnet.train.export import build_graph, write_metadata
@@ -75,14 +85,14 @@ def drawn_student(
         architecture="mobilenetv3_small_075",
         parameters=count_parameters(network),
         map_stride=map_stride,
-        long_side_px=long_side_px,
+        long_side_px=long_side_px if scales else None,
         um_per_px=None,
         map_scale=(1e-3,) * len(CLASSES),
         class_bias=(0.0,) * len(CLASSES),
     )
     graph = build_graph(network, card)
     write_metadata(graph, card)
-    file = folder / f"{long_side_px}-{output_stride}-{map_stride}-{zeros}.onnx"
+    file = folder / f"{long_side_px}-{scales}-{output_stride}-{map_stride}-{zeros}.onnx"
     onnx.save(graph, file)
     return file
 
@@ -150,16 +160,19 @@ def measure(model: Model, image: Image, repeats: int) -> dict[str, float]:
         return found
 
     for _ in range(repeats + 2):
-        network_ms = model.predict(seen).elapsed_ms
+        times.setdefault("network", []).append(model.predict(seen).elapsed_ms)
+    for _ in range(repeats + 2):
         prediction = timed("predict", model.predict, image)
-        times.setdefault("network", []).append(network_ms)
-        times.setdefault("resize", []).append(max(0.0, prediction.elapsed_ms - network_ms))
         heat = timed("heatmap", prediction.heatmap)
         timed("texture", our_texture, image)
         timed("overlay", overlay, image, heat, opacity=OPACITY)
+    for _ in range(repeats + 2):
         timed("texture and guided filter, as shipped", enhance, heat, image, texture=model.card.texture)
+    for _ in range(repeats + 2):
         timed("plain texture", plain_texture, image)
         timed("plain heatmap and overlay", plain_render, image, prediction)
+    pairs = zip(times["predict"], times["network"], strict=True)
+    times["resize"] = [max(0.0, whole - network) for whole, network in pairs]
     stages = {name: median(values[2:]) for name, values in times.items()}
     ours = [sum(one) for one in zip(*(times[n][2:] for n in ("predict", "heatmap", "texture", "overlay")), strict=True)]
     plain = ("predict", "plain texture", "plain heatmap and overlay")
@@ -194,11 +207,8 @@ def main() -> None:
     alone_by_round: dict[str, list[float]] = {name: [] for name in ALONE}
     for _ in range(asked.rounds):
         rounds.append({size: measure(model, image, asked.repeats) for size, image in frames.items()})
-        taken: dict[str, list[float]] = {name: [] for name in ALONE}
-        for _ in range(3 * asked.repeats):
-            for name, network in alone.items():
-                taken[name].append(network.predict(square).elapsed_ms)
-        for name, times in taken.items():
+        for name, network in alone.items():  # a round each: threads of one may still be awake when the next begins
+            times = [network.predict(square).elapsed_ms for _ in range(3 * asked.repeats)]
             alone_by_round[name].append(median(times[2:]))
     found = {size: {name: median(one[size][name] for one in rounds) for name in rounds[0][size]} for size in SIZES_WH}
     by_round = {size: [one[size]["frame"] for one in rounds] for size in SIZES_WH}

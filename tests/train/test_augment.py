@@ -215,7 +215,8 @@ def test_pixels_are_scaled_to_within_a_level_the_outermost_exactly(height, width
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     scaled = scale_pixels(image, long_side_px)
     exact = scale_long_side(torch.from_numpy(image).permute(2, 0, 1)[None], long_side_px)[0].permute(1, 2, 0).numpy()
-    assert scaled.dtype == np.uint8 and scaled.shape == exact.shape
+    assert scaled.dtype == np.uint8
+    assert scaled.shape == exact.shape
     np.testing.assert_allclose(scaled, exact, atol=1.01, rtol=0)
     edge = np.ones(exact.shape[:2], bool)
     edge[2:-2, 2:-2] = False

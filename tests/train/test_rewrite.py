@@ -113,9 +113,24 @@ def test_fewer_features_are_padded(monkeypatch):
                 channels.append(outputs.get(name, 3))
         return channels
 
-    assert padded(before)[:5] == [3, 16, 72, 88, 96]
-    assert padded(rewritten(before))[:5] == [3, 16, 16, 24, 24]
-    assert padded(rewritten(before))[5:] == padded(before)[5:]  # there maps are small
+    assert padded(before) == [3, 88, 96, *[192] * 2, 96, 120, 240, 432, 432]
+    assert padded(rewritten(before)) == [3, 24, 24, 32, 32, 32, 40, 40, 72, 72]
+
+
+def test_a_mean_over_all_cells_is_a_pool_by_name_and_other_means_stay():
+    for axes, keepdims, pooled in (([2, 3], 1, True), ([-1, -2], 1, True), ([3], 1, False), ([1, 2], 1, False)):
+        nodes = [helper.make_node("ReduceMean", ["pixels", "axes"], ["y"], keepdims=keepdims)]
+        before = drawn(nodes, {"axes": np.array(axes, np.int64)})
+        after = rewritten(before, "pixels")
+        assert kinds(after) == ({"GlobalAveragePool": 1} if pooled else {"ReduceMean": 1})
+        pixels = weights(2, 3, 7, 9, seed=1)
+        np.testing.assert_allclose(answers(after, pixels=pixels)[0], answers(before, pixels=pixels)[0], atol=1e-6)
+    flat = [
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["a"], keepdims=0),
+        helper.make_node("Unsqueeze", ["a", "axes"], ["y"]),
+    ]
+    before = drawn(flat, {"axes": np.array([2, 3], np.int64)})
+    assert kinds(rewritten(before, "pixels")) == {"ReduceMean": 1, "Unsqueeze": 1}
 
 
 def test_a_network_that_pads_with_zeros_stays_as_it_is(monkeypatch):

@@ -6,7 +6,7 @@ import torch
 from geocamnet.errors import ModelError
 from geocamnet.train.recipes import DistilRecipe
 from geocamnet.train.runs import load_network
-from geocamnet.train.student import MAX_PARAMETERS, Student, count_parameters, enlarged, make_student
+from geocamnet.train.student import MAX_PARAMETERS, Student, continue_once, count_parameters, enlarged, make_student
 from geocamnet.train.teacher import Teacher
 from oracles import where_a_cell_looks
 
@@ -85,6 +85,43 @@ def test_finer_maps_are_the_classifier_too(height, width):
     assert maps.shape == (2, 22, -(-height // 8), -(-width // 8))
     torch.testing.assert_close(maps.double().mean((2, 3)) + student.class_bias.double(), logits.double())
     assert count_parameters(student) == 583_006 + 22 * 24
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (97, 61), (1, 1)])
+@pytest.mark.parametrize("map_stride", [None, 16, 8])
+def test_what_is_answered_is_what_the_head_makes_of_the_features(height, width, map_stride):
+    torch.manual_seed(0)
+    student = Student(5, output_stride=32, map_stride=map_stride).eval()
+    with torch.inference_mode():
+        images = photographs(height, width, count=2)
+        answered, of_features = student(images), student.evidence(student.features(images))
+    torch.testing.assert_close(answered.class_maps, of_features.class_maps)
+    torch.testing.assert_close(answered.logits, of_features.logits)
+
+
+def test_the_first_convolutions_see_the_photograph_itself_continued():
+    """As if it had been laid into its own continuation, of so many pixels that no edge is in sight."""
+    torch.manual_seed(0)
+    student = Student(3, map_stride=16).eval()
+    beyond = 64  # a whole number of cells of every stage looked at
+    images = photographs(96, 130)
+    laid = torch.nn.functional.pad(images, (beyond,) * 4, mode="replicate")
+    with torch.inference_mode():
+        found, expected = student.stages(images)[:3], student.stages(laid)[:3]
+    for stride, margin, ours, theirs in zip((2, 4), (3, 1), found[:2], expected[:2], strict=True):
+        height, width = (-(-side // stride) + 2 * margin for side in (96, 130))
+        assert ours.shape[2:] == (height, width)
+        skipped = beyond // stride  # both have the same margin
+        piece = theirs[:, :, skipped : skipped + height, skipped : skipped + width]
+        if stride == 2:  # before a squeeze, which looks at all there is
+            torch.testing.assert_close(ours, piece)
+    assert found[2].shape[2:] == (-(-96 // 8), -(-130 // 8))
+
+
+def test_a_trunk_that_does_not_begin_by_halving_is_left_as_it_is():
+    trunk = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 3, 2, padding=1))
+    assert continue_once(trunk) == 0
+    assert [one.padding for one in trunk] == [(1, 1), (1, 1)]
 
 
 def test_a_cell_of_finer_maps_is_centred_on_its_stride_times_its_number():

@@ -167,7 +167,7 @@ def load(
         path: an ``.onnx`` file written by ``geocamnet export``; None opens the bundled student,
             and says in the log which that is, what it knows and what not.
         threads: of ONNX Runtime inside one prediction; 0 takes one for each core this process may use, at most 4.
-            They sleep between operations rather than spin: a camera and texture need the cores too.
+            Between predictions they sleep: a camera and texture need the cores too.
         providers: ONNX Runtime's execution providers, the preferred first, such as
             ``["CUDAExecutionProvider", "CPUExecutionProvider"]``; None computes on the CPU, which is there on
             every machine and gives the same numbers everywhere.
@@ -337,9 +337,11 @@ def _open_session(file: Path, content: bytes, threads: int, providers: Sequence[
             raise ModelError(unknown_name("execution provider", name, installed))
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    # ONNX Runtime's threads otherwise run on, looking for work, when a prediction is done: at 30 frames a second that
-    # takes six times the processor time, away from the camera, from texture and from whatever else runs (measured).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # ONNX Runtime's threads look for work between the operations of a prediction, for sleep takes longer than most of
+    # these. Left to it they would run on when a prediction is done: at 30 frames a second that takes six times the
+    # processor time, away from the camera, from texture and from whatever else runs (measured).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = _FATAL_ONLY
     try:
         # From memory: ONNX Runtime opens paths in ways of its own, and one file is all there may be.

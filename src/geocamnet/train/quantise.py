@@ -203,14 +203,15 @@ def _with_small_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(graph)
     del made.graph.initializer[:], made.graph.node[:]
-    weights = {node.input[1]: node.output[0] for node in graph.graph.node if node.op_type == "Conv"}
+    weights = {node.input[1]: node.name for node in graph.graph.node if node.op_type == "Conv"}
+    of_maps = _convolutions_of_maps(graph)
     for tensor in graph.graph.initializer:
         if tensor.name not in weights:
             made.graph.initializer.append(tensor)
             continue
         values = numpy_helper.to_array(tensor)  # (K, C / groups, h, w)
         wide, few = values.shape[2:] != (1, 1), values.size < FEW_WEIGHTS
-        if wide or few or weights[tensor.name] == "class_maps":
+        if wide or few or weights[tensor.name] in of_maps:
             halves = f"{tensor.name}.float16"
             made.graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), halves))
             made.graph.node.append(helper.make_node("Cast", [halves], [tensor.name], to=TensorProto.FLOAT))
@@ -264,6 +265,7 @@ def _sturdy_convolutions(graph: onnx.ModelProto) -> set[str]:
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.graph.initializer}
     made_by = {output: node.op_type for node in graph.graph.node for output in node.output}
     used_by: dict[str, set[str]] = {}
+    of_maps = _convolutions_of_maps(graph)
     for node in graph.graph.node:
         for name in node.input:
             used_by.setdefault(name, set()).add(node.op_type)
@@ -273,10 +275,23 @@ def _sturdy_convolutions(graph: onnx.ModelProto) -> set[str]:
         if node.op_type == "Conv"
         and shapes.get(node.input[1], ())[2:] == (1, 1)
         and shapes[node.input[1]][1] > 1  # not depthwise
-        and node.output[0] != "class_maps"
+        and node.name not in of_maps
         and made_by.get(node.input[0]) not in ("ReduceMean", "GlobalAveragePool")
         and not used_by.get(node.output[0], set()) & {"HardSigmoid", "Sigmoid"}
     }
+
+
+def _convolutions_of_maps(graph: onnx.ModelProto) -> set[str]:
+    """Return the names of the convolutions whose sum, each brought to the same cells, the class maps are."""
+    made_by = {output: node for node in graph.graph.node for output in node.output}
+    found, waiting = set(), ["class_maps"]
+    while waiting:
+        node = made_by.get(waiting.pop())
+        if node is not None and node.op_type == "Conv":
+            found.add(node.name)
+        elif node is not None and node.op_type != "Shape":  # whose size it is says nothing of who made the maps
+            waiting += node.input
+    return found
 
 
 class _Calibration(CalibrationDataReader):

@@ -21,11 +21,30 @@ def rewrite(graph: onnx.ModelProto, pixels: str) -> None:
         graph: in 32 bits, before anything is quantised.
         pixels: name of the tensor of scaled pixels, 0 to 255, (N, 3, h, w).
     """
+    _cut_weights(graph)
     _fold_normalisation(graph, pixels)
     _pad_before_widening(graph)
+    _pool_by_name(graph)
     used = {name for node in graph.graph.node for name in node.input}
     for tensor in [one for one in graph.graph.initializer if one.name not in used]:
         graph.graph.initializer.remove(tensor)
+
+
+def _cut_weights(graph: onnx.ModelProto) -> None:
+    """Cut parts of weights out here and not whenever the file is opened, so that they can be had in 8 bits."""
+    constants = {one.name: one for one in graph.graph.initializer}
+    for node in [one for one in graph.graph.node if one.op_type == "Slice" and {*one.input} <= {*constants}]:
+        values, *bounds = (numpy_helper.to_array(constants[name]) for name in node.input)
+        starts, ends, axes = bounds[:3] if len(bounds) > 2 else (*bounds, np.arange(len(bounds[0])))
+        steps = bounds[3] if len(bounds) > 3 else np.ones_like(starts)
+        cut = [slice(None)] * values.ndim
+        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+            cut[int(axis)] = slice(int(start), int(end), int(step))
+        name = f"{node.input[0]}.from_{'_'.join(str(start) for start in starts)}"
+        graph.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values[tuple(cut)]), name))
+        for user in graph.graph.node:
+            user.input[:] = [name if one == node.output[0] else one for one in user.input]
+        graph.graph.node.remove(node)
 
 
 def _fold_normalisation(graph: onnx.ModelProto, pixels: str) -> None:
@@ -77,8 +96,9 @@ def _fold_normalisation(graph: onnx.ModelProto, pixels: str) -> None:
 def _pad_before_widening(graph: onnx.ModelProto) -> None:
     """Continue features beyond their edge before a 1x1 convolution makes four to six times as many of them.
 
-    A 1x1 convolution and what bends its output treat every pixel alike, so ``pad(f(W x)) = f(W pad(x))``. Done only
-    where a convolution of 3x3 or with a stride follows: there maps are large, and their border is small against them.
+    A 1x1 convolution and what bends its output treat every pixel alike, so ``pad(f(W x)) = f(W pad(x))``. The border is
+    then computed and not copied, and the convolutions on both sides of it hand on ONNX Runtime's blocked layout, which
+    a Pad between them would undo: less time even where maps are so small that the border is half of them.
     """
     made_by = {output: node for node in graph.graph.node for output in node.output}
     sizes = {one.name: tuple(one.dims) for one in graph.graph.initializer}
@@ -93,11 +113,26 @@ def _pad_before_widening(graph: onnx.ModelProto) -> None:
             continue
         if any(_users(graph, one) != 1 for one in (*widen.output, *bend.output)):
             continue  # someone else wants it, or its size, without a border
-        if max(sizes.get(after.input[1], (9,))[2:], default=9) > 3 and max(_attribute(after, "strides", [1])) == 1:
-            continue
         pad.input[0], widen.input[0], after.input[0] = widen.input[0], pad.output[0], bend.output[0]
         graph.graph.node.remove(pad)
         graph.graph.node.insert(list(graph.graph.node).index(widen), pad)
+
+
+def _pool_by_name(graph: onnx.ModelProto) -> None:
+    """Say of a mean over all rows and columns that it is a GlobalAveragePool, which has the blocked layout too.
+
+    A squeeze of a squeeze-and-excitation then reads the features as the convolution before it wrote them.
+    """
+    constants = {one.name: one for one in graph.graph.initializer}
+    for node in [one for one in graph.graph.node if one.op_type == "ReduceMean"]:
+        axes = constants.get(node.input[1]) if len(node.input) > 1 else None
+        if axes is None or not _attribute(node, "keepdims", 1):
+            continue
+        if sorted(numpy_helper.to_array(axes).ravel().tolist()) not in ([2, 3], [-2, -1]):
+            continue
+        pool = helper.make_node("GlobalAveragePool", [node.input[0]], [*node.output], name=node.name)
+        graph.graph.node.insert(list(graph.graph.node).index(node), pool)
+        graph.graph.node.remove(node)
 
 
 def _users(graph: onnx.ModelProto, name: str) -> int:

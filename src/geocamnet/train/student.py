@@ -76,6 +76,7 @@ class Student(nn.Module):
         # Zeros beyond the edge are a frame line that every photograph carries: maps of an even photograph had stripes
         # along all four edges, most of all by the dilated stage. Continued as it ends, it has an even map.
         continue_edges(self.trunk)
+        continue_once(self.trunk)
         self.mean, self.std = normalisation_buffers(self.trunk, self)
         inputs = channels[-1] + (0 if self.detail is None else channels[self.detail])
         self.head = nn.Conv2d(inputs, classes, kernel_size=1, bias=False)
@@ -96,15 +97,26 @@ class Student(nn.Module):
         Returns:
             Logits (B, C) and raw class maps (B, C, H / stride, W / stride), without the bias.
         """
-        return self.evidence(self.features(images))
+        stages = self._own_stages(images)
+        if self.detail is None:
+            return self.evidence(stages[-1])
+        # A 1x1 convolution and an enlargement may change places: C maps are enlarged instead of all features.
+        detail, of_coarse = stages[self.detail], stages[-1].shape[1]
+        weights = self.head.weight  # (C, K, 1, 1)
+        coarse_maps = nn.functional.conv2d(stages[-1], weights[:, :of_coarse])
+        detail_maps = nn.functional.conv2d(detail, weights[:, of_coarse:])
+        return self._evidence_of(enlarged(coarse_maps, detail.shape[-2:], self.ratio) + detail_maps)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the trunk's last features (B, K, h, w) of float RGB in [0, 1], (B, 3, H, W)."""
         return self.stages(images)[-1]
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """Return the features of every stage of the trunk, the classifier's last."""
-        stages: list[Tensor] = self.trunk((images - self.mean) / self.std)
+        """Return the features of every stage of the trunk, the classifier's last.
+
+        Stages before the stride of `continue_once` reach beyond the photograph by some cells on every side.
+        """
+        stages = self._own_stages(images)
         if self.detail is not None:
             detail = stages[self.detail]
             stages[-1] = torch.cat([enlarged(stages[-1], detail.shape[-2:], self.ratio), detail], dim=1)
@@ -112,8 +124,49 @@ class Student(nn.Module):
 
     def evidence(self, features: Tensor) -> Evidence:
         """Return what the classifier makes of the trunk's features (B, K, h, w)."""
-        class_maps = self.head(features)  # (B, C, h, w)
+        return self._evidence_of(self.head(features))
+
+    def _own_stages(self, images: Tensor) -> list[Tensor]:
+        return self.trunk((images - self.mean) / self.std)  # type: ignore[no-any-return]
+
+    def _evidence_of(self, class_maps: Tensor) -> Evidence:
         return Evidence(class_maps.mean(dim=(2, 3)) + self.class_bias, class_maps)
+
+
+def continue_once(trunk: nn.Module) -> int:
+    """Let the first convolutions see the photograph continued by so much that none of them has to continue it again.
+
+    What the edge adds to a network in ONNX Runtime is mostly the copying of its largest features, those of the first
+    convolutions. So the first of them pads the photograph for all that halve their input in a row: from the last one
+    back, m cells beyond the edge of a result need ``2 m + 1`` beyond that of the input. Those in between pad nothing.
+
+    Args:
+        trunk: whose convolutions continue edges each by itself; changed in place.
+
+    Returns:
+        Pixels by which the photograph is continued, 0 where the trunk does not begin so.
+    """
+    leading: list[tuple[str, nn.Conv2d]] = []
+    for name, one in trunk.named_modules():
+        if not isinstance(one, nn.Conv2d) or one.kernel_size == (1, 1):
+            continue
+        if (one.kernel_size, one.stride, one.padding, one.dilation) != ((3, 3), (2, 2), (1, 1), (1, 1)):
+            break
+        leading.append((name, one))
+    if not leading:
+        return 0
+    margin_px = 2 ** len(leading) - 1
+    name, first = leading[0]
+    padded = nn.Conv2d(
+        first.in_channels, first.out_channels, first.kernel_size, first.stride, padding=margin_px,
+        groups=first.groups, bias=first.bias is not None, padding_mode=first.padding_mode,
+    )  # fmt: skip
+    padded.load_state_dict(first.state_dict())
+    trunk.set_submodule(name, padded)
+    for _, one in leading[1:]:
+        one.padding = (0, 0)
+        one.padding_mode = "zeros"
+    return margin_px
 
 
 def enlarged(features: Tensor, size_hw: tuple[int, int], ratio: int) -> Tensor:
