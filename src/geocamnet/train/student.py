@@ -158,7 +158,7 @@ def continue_once(trunk: nn.Module) -> int:
     margin_px = 2 ** len(leading) - 1
     name, first = leading[0]
     padded = nn.Conv2d(
-        first.in_channels, first.out_channels, first.kernel_size, first.stride, padding=margin_px,
+        first.in_channels, first.out_channels, kernel_size=3, stride=2, padding=margin_px,
         groups=first.groups, bias=first.bias is not None, padding_mode=first.padding_mode,
     )  # fmt: skip
     padded.load_state_dict(first.state_dict())
