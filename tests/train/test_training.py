@@ -159,7 +159,7 @@ def test_several_labels_go_all_the_way_from_training_to_the_table(tmp_path):
     data = write_data(tmp_path / "data", train=labels, val=labels, test=["oolite", "vug", "oolite|vug"])
     train(data, tmp_path / "teacher", replace(TEACHER, epochs=6))
     extract(data, tmp_path / "teacher", CamRecipe())
-    card = distil(data, tmp_path / "student", replace(STUDENT, epochs=12), teacher=tmp_path / "teacher")
+    card = distil(data, tmp_path / "student", replace(STUDENT, epochs=18), teacher=tmp_path / "teacher")
     assert (card.labels, len(card.label_thresholds)) == ("multi", 2)
     assert card.temperature != 1
     assert card.evidence_below is not None
