@@ -117,6 +117,27 @@ def test_fewer_features_are_padded(monkeypatch):
     assert padded(rewritten(before)) == [3, 24, 24, 32, 32, 32, 40, 40, 72, 72]
 
 
+@pytest.mark.parametrize(
+    "bounds", [([0], [4], [1]), ([-3], [2**62], [1]), ([1, 0], [3, 9], [0, 1], [1, 2]), ([1], [2])]
+)
+def test_a_part_of_weights_is_cut_out_and_no_other_slice(bounds):
+    names = ["w", *("starts", "ends", "axes", "steps")[: len(bounds)]]
+    constants = dict(zip(names[1:], (np.array(one, np.int64) for one in bounds), strict=True))
+    nodes = [
+        helper.make_node("Slice", names, ["part"]),
+        helper.make_node("Slice", ["pixels", "first", "last", "rows"], ["some"]),
+        helper.make_node("ReduceSum", ["part"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["some", "sum"], ["y"]),
+    ]
+    rows = {name: np.array([value], np.int64) for name, value in (("first", 1), ("last", 4), ("rows", 2))}
+    before = drawn(nodes, {**constants, **rows, "w": weights(4, 8, 1, 1)})
+    after = rewritten(before, "pixels")
+    assert kinds(after) == {"Slice": 1, "ReduceSum": 1, "Mul": 1}
+    assert "w" not in {one.name for one in after.graph.initializer}
+    pixels = weights(2, 3, 7, 9, seed=1)
+    np.testing.assert_allclose(answers(after, pixels=pixels)[0], answers(before, pixels=pixels)[0], atol=1e-5)
+
+
 def test_a_mean_over_all_cells_is_a_pool_by_name_and_other_means_stay():
     for axes, keepdims, pooled in (([2, 3], 1, True), ([-1, -2], 1, True), ([3], 1, False), ([1, 2], 1, False)):
         nodes = [helper.make_node("ReduceMean", ["pixels", "axes"], ["y"], keepdims=keepdims)]
