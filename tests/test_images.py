@@ -230,6 +230,20 @@ def test_what_was_written_and_has_been_cut_short_or_lost_since_is_the_same_error
         read_written(tmp_path / "gone.jpg")
 
 
+def test_what_was_written_and_claims_another_size_since_is_the_same_error(tmp_path, rgb):
+    write_image(tmp_path / "a.jpg", rgb)
+    whole = bytearray((tmp_path / "a.jpg").read_bytes())
+    at = whole.index(b"\xff\xc0") + 5  # of the frame header: height and width
+    for height, width in ((65500, 65500), (0, 0)):
+        whole[at : at + 4] = struct.pack(">HH", height, width)
+        (tmp_path / "a.jpg").write_bytes(whole)
+        with pytest.raises(DataError) as expected:
+            read_image(tmp_path / "a.jpg")
+        with pytest.raises(DataError) as found:
+            read_written(tmp_path / "a.jpg")
+        assert str(found.value) == str(expected.value)
+
+
 def test_what_is_no_photograph_is_an_error_that_says_so(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("I am a text")

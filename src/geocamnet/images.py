@@ -8,6 +8,7 @@ import uuid
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -152,9 +153,10 @@ def read_written(path: str | os.PathLike[str]) -> RgbImage:
     if file.suffix.lower() in {".jpg", ".jpeg"} and not url_of(path) and file.is_file():
         data = np.fromfile(file, np.uint8)
         if data[-2:].tobytes() == _JPEG_END:
-            rgb = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-            if rgb is not None:
-                return rgb.astype(np.uint8, copy=False)
+            with suppress(cv2.error):  # what is wrong with it, read_image says
+                rgb = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+                if rgb is not None:
+                    return rgb.astype(np.uint8, copy=False)
     return read_image(path)
 
 
