@@ -338,8 +338,8 @@ def _open_session(file: Path, content: bytes, threads: int, providers: Sequence[
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # ONNX Runtime's threads look for work between the operations of a prediction, for sleep takes longer than most of
-    # these. Left to it they would run on when a prediction is done: at 30 frames a second that takes six times the
-    # processor time, away from the camera, from texture and from whatever else runs (measured).
+    # these. Left to it they would run on when a prediction is done: at 30 frames a second that takes nearly three times
+    # the processor time, away from the camera, from texture and from whatever else runs (measured).
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = _FATAL_ONLY
