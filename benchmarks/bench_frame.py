@@ -5,8 +5,8 @@ filters, the overlay. The plain way, found in much published code, takes the sam
 and scales it to the frame's own range, builds a plane per pair of grey levels, filters each, sums the features, and
 blends in floats. Texture has the same settings in both (8 levels, window 5, one angle), and both are compared before
 they are timed. Beside them stands a frame refined as `geocamnet run` does it (16 levels, window 15, four angles, guided
-filter). The ways take turns by rounds, each frame after frame as a camera asks for them, for what one way leaves in the
-caches and which threads it leaves awake is not another's cost; medians over the frames of a round, then over rounds,
+filter). The ways take turns by rounds, each frame after frame as a camera asks for them, for what one way throws out of
+the caches is not another's cost; medians over the frames of a round, then over rounds,
 are told: a machine that others use too is quicker in one minute than in the next. Weights are drawn: time knows no
 training.
 
@@ -207,7 +207,7 @@ def main() -> None:
     alone_by_round: dict[str, list[float]] = {name: [] for name in ALONE}
     for _ in range(asked.rounds):
         rounds.append({size: measure(model, image, asked.repeats) for size, image in frames.items()})
-        for name, network in alone.items():  # a round each: threads of one may still be awake when the next begins
+        for name, network in alone.items():  # one after the other, as the ways of a frame
             times = [network.predict(square).elapsed_ms for _ in range(3 * asked.repeats)]
             alone_by_round[name].append(median(times[2:]))
     found = {size: {name: median(one[size][name] for one in rounds) for name in rounds[0][size]} for size in SIZES_WH}

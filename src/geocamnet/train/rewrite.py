@@ -33,7 +33,7 @@ def rewrite(graph: onnx.ModelProto, pixels: str) -> None:
 def _cut_weights(graph: onnx.ModelProto) -> None:
     """Cut parts of weights out here and not whenever the file is opened, so that they can be had in 8 bits."""
     constants = {one.name: one for one in graph.graph.initializer}
-    for node in [one for one in graph.graph.node if one.op_type == "Slice" and {*one.input} <= {*constants}]:
+    for node in [one for one in graph.graph.node if one.op_type == "Slice" and {*one.input} <= constants.keys()]:
         values, *bounds = (numpy_helper.to_array(constants[name]) for name in node.input)
         starts, ends, axes = bounds[:3] if len(bounds) > 2 else (*bounds, np.arange(len(bounds[0])))
         steps = bounds[3] if len(bounds) > 3 else np.ones_like(starts)
