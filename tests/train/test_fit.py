@@ -22,11 +22,11 @@ from geocamnet.errors import ModelError
 from geocamnet.train import fit
 from geocamnet.train import fitting as fitting_module
 from geocamnet.train.fit import KeepLast, append_log, choose_workers
-from geocamnet.train.fitting import Fitting, Lessons
+from geocamnet.train.fitting import Fitting, Lessons, OnLooker, mean_evidence
 from geocamnet.train.recipes import DistilRecipe, TrainRecipe
 from geocamnet.train.runs import load_network, read_card
 from geocamnet.train.student import make_student
-from geocamnet.train.teacher import Teacher, make_teacher
+from geocamnet.train.teacher import Evidence, Teacher, make_teacher
 from geocamnet.train.training import train
 from geocamnet.train.weights import read_weights
 from tiny import TEACHER, read_log, write_data
@@ -514,7 +514,7 @@ def test_a_teacher_that_looks_itself_teaches_on_mosaics_too():
     teacher = Teacher("test_resnet", 3).eval()
     seen = []
     recipe = DistilRecipe(mosaic_weight=1.0, teacher_maps="online", crop_px=64)
-    module = fitting(lessons=Lessons(recipe, torch.arange(3), teacher), recipe=recipe)
+    module = fitting(lessons=Lessons(recipe, torch.arange(3), (OnLooker(teacher, 32),)), recipe=recipe)
     look = teacher.features
     teacher.features = lambda images: seen.append(images) or look(images)
     batch = batch_of([True] * 8)
@@ -536,11 +536,40 @@ def test_a_teacher_looks_in_bf16_where_the_processor_has_it_and_teaches_the_same
     )
     for has_it in (False, True):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has_it=has_it: has_it)
-        module = fitting(lessons=Lessons(recipe, torch.arange(3), teacher), recipe=recipe)
+        module = fitting(lessons=Lessons(recipe, torch.arange(3), (OnLooker(teacher, 32),)), recipe=recipe)
         module.training_step(batch_of([True] * 4), 0)
         losses.append([module.sums[f"train_{part}_loss"][0] for part in ("logit", "map")])
     assert looked == [False, precision == "auto"]
     np.testing.assert_allclose(*losses, rtol=0.05)
+
+
+def test_several_teachers_teach_the_mean_of_what_they_say_class_by_class_and_cell_by_cell():
+    recipe = DistilRecipe(teacher_maps="online", precision="fp32", crop_px=64, map_cells=4, detail_stride=16)
+    torch.manual_seed(3)
+    coarse, fine = Teacher("test_resnet", 3).eval(), make_student(3, output_stride=16).eval()
+    order = torch.tensor([2, 0, 1])
+    batch = batch_of([True] * 4)
+    with torch.no_grad():
+        one, other = coarse(batch["image"]), fine(batch["image"])
+        assert one.class_maps.shape[2:] == (2, 2)
+        assert other.class_maps.shape[2:] == (4, 4)
+        # Cell i of either lies at i times its stride, so every second cell of the finer raster is one of the coarser's.
+        between = F.interpolate(one.class_maps, size=(3, 3), mode="bilinear", align_corners=True)
+        between = F.pad(between, (0, 1, 0, 1), mode="replicate")
+        taught = Evidence((one.logits + other.logits[:, order]) / 2, (between + other.class_maps[:, order]) / 2)
+    on_lookers = (OnLooker(coarse, 32), OnLooker(fine, 16, order))
+    module = fitting(lessons=Lessons(recipe, torch.arange(3), on_lookers), recipe=recipe)
+    said, features = module._taught_online(batch["image"], module._lessons[0])
+    torch.testing.assert_close(said.logits, taught.logits)
+    torch.testing.assert_close(said.class_maps, taught.class_maps)
+    torch.testing.assert_close(features[-1], coarse.features(batch["image"]))
+
+
+def test_the_mean_of_several_teachers_maps_goes_on_to_have_their_mean_logits_as_its_mean():
+    maps = torch.randn(2, 2, 3, 4, 5)
+    said = [Evidence(one.mean(dim=(2, 3)) + bias, one) for one, bias in zip(maps, (1, 3), strict=True)]
+    mean = mean_evidence(said)
+    torch.testing.assert_close(mean.logits, mean.class_maps.mean(dim=(2, 3)) + 2)
 
 
 def test_a_teachers_class_is_compared_with_the_students_class_of_that_name():

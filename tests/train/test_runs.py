@@ -81,15 +81,15 @@ def test_resuming_with_another_teacher_is_refused(tmp_path):
         (folder / "best.safetensors").write_bytes(weights)
     one, other, copy = (folder.parent for folder in teachers)
     run = tmp_path / "run"
-    open_run(run, "distil", RECIPE, teacher=one)
+    open_run(run, "distil", RECIPE, teachers=[one])
     for teacher in (one, copy):
-        open_run(run, "distil", RECIPE, teacher=teacher, resume=True)
+        open_run(run, "distil", RECIPE, teachers=[teacher], resume=True)
     with pytest.raises(DataError, match=r"its teacher was 'one'.*other"):
-        open_run(run, "distil", RECIPE, teacher=other, resume=True)
-    open_run(run, "distil", RECIPE, teacher=other, overwrite=True)
-    open_run(run, "distil", RECIPE, teacher=other, resume=True)
+        open_run(run, "distil", RECIPE, teachers=[other], resume=True)
+    open_run(run, "distil", RECIPE, teachers=[other], overwrite=True)
+    open_run(run, "distil", RECIPE, teachers=[other], resume=True)
     (run / "teacher.json").unlink()  # of a run of before
-    open_run(run, "distil", RECIPE, teacher=one, resume=True)
+    open_run(run, "distil", RECIPE, teachers=[one], resume=True)
 
 
 def test_resuming_what_is_not_a_run_is_refused_and_what_is_not_there_begins(tmp_path):

@@ -270,10 +270,33 @@ def test_without_stored_maps_the_command_that_makes_them_is_named(data, teacher,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_student_teaches_nobody(lighter, tmp_path):
-    distil(lighter, tmp_path / "student", replace(STUDENT, epochs=1), teacher=None)
+def test_a_student_teaches_nobody_alone_but_beside_a_teacher(lighter, teacher, tmp_path):
+    online = replace(STUDENT, epochs=1, teacher_maps="online", feature_weight=1.0, classes="teacher")
+    earlier = tmp_path / "earlier"
+    distil(lighter, earlier, online, teacher=teacher)
     with pytest.raises(ModelError, match="is a student's run"):
-        distil(lighter, tmp_path / "run", replace(STUDENT, teacher_maps="online"), teacher=tmp_path / "student")
+        distil(lighter, tmp_path / "run", online, teacher=earlier)
+    with pytest.raises(DataError, match=r"Several teachers .*--teacher-maps online"):
+        distil(lighter, tmp_path / "run", STUDENT, teacher=[teacher, earlier])
+    assert not (tmp_path / "run").exists()
+    card = distil(lighter, tmp_path / "run", online, teacher=[teacher, earlier])
+    assert card.class_names == ("oolite", "vug")
+    assert card.teacher["run"] == f"{teacher.name}, earlier"
+    assert card.teacher["architecture"] == "test_resnet, class maps on mobilenetv3_small_050"
+    assert card.teacher["parameters"] == read_card(teacher).parameters + read_card(earlier).parameters
+    alone, both = (read_log(one)[0] for one in (earlier, tmp_path / "run"))
+    assert both["train_feature_loss"] == pytest.approx(alone["train_feature_loss"], rel=0.2)  # of the first alone
+    with pytest.raises(DataError, match=r"its teacher was .*, earlier', with other weights"):
+        distil(lighter, tmp_path / "run", online, teacher=teacher, resume=True)
+
+
+def test_teachers_of_different_classes_do_not_teach_together(lighter, teacher, tmp_path):
+    online = replace(STUDENT, epochs=1, teacher_maps="online")
+    distil(lighter, tmp_path / "other", online, teacher=None)
+    with pytest.raises(ModelError, match=r"other: knows other classes \(foam, oolite, vug\) than"):
+        distil(
+            lighter, tmp_path / "run", replace(STUDENT, teacher_maps="online"), teacher=[teacher, tmp_path / "other"]
+        )
 
 
 def test_a_stopped_teacher_can_not_teach(lighter, tmp_path):

@@ -199,7 +199,7 @@ def distil(
     data: Path,
     run: Path,
     *,
-    teacher: str,
+    teacher: list[str],
     settings: Annotated[DistilRecipe, Flat] = DistilRecipe(),
     resume: bool = False,
     overwrite: bool = False,
@@ -209,13 +209,14 @@ def distil(
     Args:
         data: data set folder; it may be another one than the teacher's.
         run: run folder to leave behind.
-        teacher: the teacher's run, or none to train the same student alone.
+        teacher: the teacher's run, or none to train the same student alone. Given several times, the student learns
+            from the mean of what they say; after the first, a student's run will do as well.
         resume: go on with a run that was stopped.
         overwrite: start again in a folder that holds a run.
     """
     from geocamnet.train.training import distil as fit_student
 
-    source = None if teacher == "none" else Path(teacher)
+    source = None if teacher == ["none"] else [Path(one) for one in teacher]
     card = fit_student(data, run, settings, teacher=source, resume=resume, overwrite=overwrite)
     log.info("%s: %s parameters, %d classes", run, f"{card.parameters:,}", len(card.classes))
     log.info("next: geocamnet evaluate %s %s", run, data)

@@ -30,21 +30,35 @@ JUDGED = ("accuracy", "balanced_accuracy", "macro_f1", "mAP", "nll")
 
 
 @dataclass(frozen=True)
+class OnLooker:
+    """A network that teaches by what it makes of the student's very crops.
+
+    Attributes:
+        network: a teacher, or a student that was fitted before.
+        stride: pixels per cell of its class maps.
+        order: for each class that is taught, its place among the network's outputs; None where they are the same.
+    """
+
+    network: Network
+    stride: int
+    order: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Lessons:
-    """What a student is taught by a teacher.
+    """What a student is taught.
 
     Attributes:
         recipe: the weights of the losses.
-        shared: for each of the teacher's classes, its place among the student's outputs.
-        teacher: the network itself where it looks at the student's very crops; None with stored maps.
-        stride: pixels per cell of its class maps.
-        match: the distance between its features and the student's, trained along; None without.
+        shared: for each class that is taught, its place among the student's outputs.
+        on_lookers: who teaches, by the mean of what they say; the features of the first may be matched. None of them
+            where a teacher's maps are stored.
+        match: the distance between the first one's features and the student's, trained along; None without.
     """
 
     recipe: DistilRecipe
     shared: Tensor
-    teacher: Teacher | None = None
-    stride: int = 32
+    on_lookers: tuple[OnLooker, ...] = ()
     match: StageMatch | None = None
 
 
@@ -102,10 +116,10 @@ class Fitting(pl.LightningModule):
         return self.network(images.contiguous(memory_format=torch.channels_last))
 
     def compile_networks(self) -> None:
-        """Compile the network and a teacher that looks on; the averaged network, judged on any size, is not."""
+        """Compile the network and all that look on; the averaged network, judged on any size, is not."""
         compile_network(self.network)
-        if self._lessons[0] is not None and self._lessons[0].teacher is not None:
-            compile_network(self._lessons[0].teacher)
+        for one in self._lessons[0].on_lookers if self._lessons[0] is not None else ():
+            compile_network(one.network)
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Return the loss of a batch."""
@@ -262,30 +276,54 @@ class Fitting(pl.LightningModule):
         """
         parts = {}
         logits, maps = evidence.logits, evidence.class_maps
-        if lessons.teacher is not None:
-            lessons.teacher.to(self.device).eval()
-            with torch.no_grad(), self._autocast_of_teacher():
-                theirs = self._stages(lessons.teacher, images)
-            theirs = [one.float() for one in theirs]
-            teacher = lessons.teacher.evidence(theirs[-1])
+        if lessons.on_lookers:
+            taught, theirs = self._taught_online(images, lessons)
             if self.match is not None:
                 parts["feature_loss"] = self.match(stages, theirs)
         else:
-            teacher = Evidence(batch["teacher_logits"], batch["teacher_maps"])
-            logits, maps = logits[: len(teacher.logits)], maps[: len(teacher.logits)]
+            taught = Evidence(batch["teacher_logits"], batch["teacher_maps"])
+            logits, maps = logits[: len(taught.logits)], maps[: len(taught.logits)]
         shared = lessons.shared.to(self.device)
         logits, maps = logits[:, shared], maps[:, shared]
         recipe = lessons.recipe
         if self.labels == "multi":
-            by_logits = kl_sigmoid(logits, teacher.logits, temperature=recipe.temperature)
+            by_logits = kl_sigmoid(logits, taught.logits, temperature=recipe.temperature)
         else:
-            by_logits = logit_loss(logits, teacher.logits, kind=recipe.logit_loss, temperature=recipe.temperature)
-        seen_hw = (batch["image"].shape[2], batch["image"].shape[3])
-        their_maps = teacher.class_maps
-        if lessons.teacher is not None:
-            their_maps = bring_maps(their_maps, Raster(lessons.stride, seen_hw), Raster(recipe.map_stride, seen_hw))
+            by_logits = logit_loss(logits, taught.logits, kind=recipe.logit_loss, temperature=recipe.temperature)
         cells = recipe.map_cells or max(1, round(recipe.crop_px / 32))
-        return {"logit_loss": by_logits, "map_loss": map_loss(maps, their_maps, cells=cells), **parts}
+        return {"logit_loss": by_logits, "map_loss": map_loss(maps, taught.class_maps, cells=cells), **parts}
+
+    def _taught_online(self, images: Tensor, lessons: Lessons) -> tuple[Evidence, list[Tensor]]:
+        """Return the mean of what all that look on say, on the student's raster, and the features of the first."""
+        seen_hw = (images.shape[2], images.shape[3])
+        own = Raster(lessons.recipe.map_stride, seen_hw)
+        said: list[Evidence] = []
+        first: list[Tensor] = []
+        for one in lessons.on_lookers:
+            one.network.to(self.device).eval()
+            with torch.no_grad(), self._autocast_of_teacher():
+                stages = self._stages(one.network, images) if not said else [one.network.features(images)]
+            stages = [features.float() for features in stages]
+            first = first or stages
+            with torch.no_grad():
+                logits, maps = one.network.evidence(stages[-1])
+            if one.order is not None:
+                order = one.order.to(self.device)
+                logits, maps = logits[:, order], maps[:, order]
+            said.append(Evidence(logits, bring_maps(maps, Raster(one.stride, seen_hw), own)))
+        return mean_evidence(said), first
+
+
+def mean_evidence(said: Sequence[Evidence]) -> Evidence:
+    """Return the mean of what several networks say of the same photographs.
+
+    Logits and class maps alike are averaged, so that the maps go on to be what the logits are the means of: the mean of
+    linear classifiers is one (of probabilities it would not be).
+
+    Args:
+        said: by each network, logits (B, C) and class maps (B, C, h, w), of one raster.
+    """
+    return Evidence(*(torch.stack(parts).mean(dim=0) for parts in zip(*said, strict=True)))
 
 
 def match_stages(student: Student, teacher: Teacher) -> StageMatch:

@@ -12,7 +12,7 @@ from torch import Tensor
 from geocamnet.errors import DataError, ModelError
 from geocamnet.train.dataset import PhotographDataset
 from geocamnet.train.fit import Photographs, fit
-from geocamnet.train.fitting import Fitting, Lessons, match_stages
+from geocamnet.train.fitting import Fitting, Lessons, OnLooker, match_stages
 from geocamnet.train.index import read_index
 from geocamnet.train.recipes import DistilRecipe, PretrainRecipe, check_fitting
 from geocamnet.train.runs import is_first_process, open_run, write_json
@@ -34,7 +34,7 @@ class Matching(Fitting):
 
     def __init__(self, student: Student, teacher: Teacher, recipe: PretrainRecipe, *, run: Path | None = None) -> None:
         lessons = Lessons(
-            DistilRecipe(), torch.zeros(0), teacher.eval().requires_grad_(False),
+            DistilRecipe(), torch.zeros(0), (OnLooker(teacher.eval().requires_grad_(False), recipe.output_stride),),
             match=match_stages(student, teacher),
         )  # fmt: skip
         super().__init__(student, recipe, classes=(), labels="single", prior=np.zeros(0), lessons=lessons, run=run)
@@ -68,12 +68,12 @@ class Matching(Fitting):
     def _distance(self, images: Tensor) -> Tensor:
         lessons, match = self._lessons[0], self.match
         assert lessons is not None
-        assert lessons.teacher is not None
         assert match is not None
         images = images.contiguous(memory_format=torch.channels_last)
-        lessons.teacher.to(self.device)
+        (teacher,) = lessons.on_lookers
+        teacher.network.to(self.device)
         with torch.no_grad():
-            theirs = self._stages(lessons.teacher, images)
+            theirs = self._stages(teacher.network, images)
         network = self.network if self.training else self.judged_network
         return match(self._stages(network, images), theirs)  # type: ignore[no-any-return]
 

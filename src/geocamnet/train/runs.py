@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -23,7 +23,7 @@ Network = Teacher | Student
 
 
 def open_run(
-    run: Path, step: str, recipe: Any, *, teacher: Path | None = None, resume: bool = False, overwrite: bool = False
+    run: Path, step: str, recipe: Any, *, teachers: Sequence[Path] = (), resume: bool = False, overwrite: bool = False
 ) -> None:
     """Make RUN ready for a step: a non-empty one is refused unless it is to be resumed or overwritten.
 
@@ -31,8 +31,8 @@ def open_run(
         run: the folder.
         step: ``train`` or ``distil``, the table of the recipe.
         recipe: the resolved recipe, a dataclass.
-        teacher: the run that teaches, if any.
-        resume: go on from RUN's last checkpoint; recipe and teacher must be those it was started with.
+        teachers: the runs that teach, if any.
+        resume: go on from RUN's last checkpoint; recipe and teachers must be those it was started with.
         overwrite: empty RUN first, if it is a run at all.
 
     Raises:
@@ -41,7 +41,12 @@ def open_run(
     """
     text = recipe_toml(step, recipe)
     file, taught = run / "recipe.toml", run / "teacher.json"
-    taught_by = None if teacher is None else {"run": teacher.name, "sha256": weights_sha256(teacher)}
+    taught_by = None
+    if teachers:
+        taught_by = {
+            "run": ", ".join(one.name for one in teachers),
+            "sha256": ", ".join(weights_sha256(one) for one in teachers),
+        }
     if run.exists() and not run.is_dir():
         raise DataError(f"{run}: is a file; a RUN is a folder. Choose another name.")
     if run.is_dir() and not is_empty(run):
@@ -56,8 +61,8 @@ def open_run(
             before = json.loads(taught.read_text(encoding="utf-8")) if taught.is_file() else None
             if before is not None and taught_by is not None and before["sha256"] != taught_by["sha256"]:
                 raise DataError(
-                    f"{run}: its teacher was '{before['run']}', with other weights than {teacher} has now. Resume with "
-                    "that teacher, or start again with --overwrite."
+                    f"{run}: its teacher was '{before['run']}', with other weights than '{taught_by['run']}' has now. "
+                    "Resume with that teacher, or start again with --overwrite."
                 )
             _remove_left_behind(run)
             _write_environment(run, anew=False)

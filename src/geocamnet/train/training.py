@@ -20,7 +20,7 @@ from geocamnet.train.data_card import read_data_card
 from geocamnet.train.dataset import PhotographDataset
 from geocamnet.train.finish import constants_of, familiar_of, texture_of
 from geocamnet.train.fit import Photographs, fit
-from geocamnet.train.fitting import Fitting, Lessons, match_stages
+from geocamnet.train.fitting import Fitting, Lessons, OnLooker, match_stages
 from geocamnet.train.index import IndexRow, class_names, labels_kind, read_index, use_fold
 from geocamnet.train.recipes import DistilRecipe, FitRecipe, TrainRecipe, check_fitting
 from geocamnet.train.runs import Network, is_first_process, load_network, open_run, read_card, write_json, write_text
@@ -71,19 +71,21 @@ def distil(
     run: Path,
     recipe: DistilRecipe | None = None,
     *,
-    teacher: Path | None,
+    teacher: Path | Sequence[Path] | None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> ModelCard:
     """Distil a student on DATA, which may be another, lighter data set than the teacher's own.
 
-    The teacher's terms train on every photograph; the label's only where a label is known.
+    The teacher's terms train on every photograph; the label's only where a label is known. Several teachers, which
+    look at the student's crops themselves, teach the mean of what they say; after the first, students fitted before
+    may teach too (as in Furlanello et al. 2018, arXiv 1805.04770, a student of its own kind).
 
     Args:
         data: a prepared data set; photographs without a label, or with one the teacher does not know, are welcome.
         run: the folder to leave behind.
         recipe: every choice.
-        teacher: the teacher's run; None trains the very same student alone, on the labels.
+        teacher: the teacher's run, or several; None trains the very same student alone, on the labels.
         resume: go on with a run that was stopped.
         overwrite: start again in a folder that holds a run.
 
@@ -91,25 +93,25 @@ def distil(
         The student's card; ``card.teacher`` tells how many photographs had which terms.
 
     Raises:
-        DataError: nothing to learn from, no stored maps, or a RUN that is not empty.
-        ModelError: not a teacher's run, or weights that do not fit.
+        DataError: nothing to learn from, no stored maps, stored maps of several teachers, or a RUN that is not empty.
+        ModelError: not a teacher's run, teachers of different classes, or weights that do not fit.
     """
     recipe = recipe or DistilRecipe()
     check_fitting(recipe)
+    teachers = () if teacher is None else (teacher,) if isinstance(teacher, Path) else tuple(teacher)
     rows = _rows(data, recipe)
     training = [row for row in rows if row.split == "train"]
-    if teacher is None:
+    cards = [read_card(one) for one in teachers]
+    if not cards:
         training = [row for row in training if row.labels]
         recipe = replace(recipe, label_weight=1.0, logit_weight=0.0, map_weight=0.0, feature_weight=0.0)
         classes = class_names(training)
-        teacher_card = None
     else:
-        teacher_card = read_card(teacher)
+        _check_teachers(data, recipe, teachers, cards)
         own = class_names(training) if recipe.classes == "union" else ()
-        classes = (*teacher_card.class_names, *(name for name in own if name not in teacher_card.class_names))
+        taught = cards[0].class_names
+        classes = (*taught, *(name for name in own if name not in taught))
     _check_learnable(data, training, classes)
-    if teacher_card is not None:
-        _check_same_fold(data, recipe, teacher_card)
     labels = _labels_of(data, training, recipe)
     pl.seed_everything(recipe.seed, verbose=False)
     network = make_student(
@@ -120,29 +122,27 @@ def distil(
         map_stride=recipe.map_stride,
     )
     maps, lessons = None, None
-    if teacher is not None and teacher_card is not None:
-        shared = torch.tensor([classes.index(name) for name in teacher_card.class_names])
+    if cards:
+        shared = torch.tensor([classes.index(name) for name in cards[0].class_names])
         if recipe.teacher_maps == "stored":
-            maps = _stored_maps(data, teacher, teacher_card)
+            maps = _stored_maps(data, teachers[0], cards[0])
             lessons = Lessons(recipe, shared)
         else:
-            network_of_teacher, _ = load_network(teacher)
-            if not isinstance(network_of_teacher, Teacher):
-                raise ModelError(f"{teacher}: is a student's run. Name a teacher's, made by geocamnet train.")
-            stride = teacher_card.map_stride
-            match = None
-            if recipe.feature_weight:
-                match = match_stages(network, network_of_teacher)
-            lessons = Lessons(recipe, shared, network_of_teacher.requires_grad_(False), stride, match)
+            on_lookers = tuple(_on_looker(one, cards[0].class_names) for one in teachers)
+            first = on_lookers[0].network
+            if not isinstance(first, Teacher):
+                raise ModelError(f"{teachers[0]}: is a student's run. Name a teacher's, made by geocamnet train.")
+            match = match_stages(network, first) if recipe.feature_weight else None
+            lessons = Lessons(recipe, shared, on_lookers, match)
     if is_first_process():
-        open_run(run, "distil", recipe, teacher=teacher, resume=resume, overwrite=overwrite)
+        open_run(run, "distil", recipe, teachers=teachers, resume=resume, overwrite=overwrite)
     known = sum(bool(row.labels) and all(label in classes for label in row.labels) for row in training)
     about = {
-        "run": teacher.name if teacher else "none",
-        "architecture": teacher_card.architecture if teacher_card else "none",
-        "parameters": teacher_card.parameters if teacher_card else 0,
-        "classes": list(teacher_card.class_names) if teacher_card else [],
-        "photographs_with_teacher_terms": len(training) if teacher else 0,
+        "run": ", ".join(one.name for one in teachers) or "none",
+        "architecture": ", ".join(one.architecture for one in cards) or "none",
+        "parameters": sum(one.parameters for one in cards),
+        "classes": list(cards[0].class_names) if cards else [],
+        "photographs_with_teacher_terms": len(training) if cards else 0,
         "photographs_with_label_terms": known,
         "photographs_without_known_label": len(training) - known,
     }
@@ -213,6 +213,25 @@ def _labels_of(data: Path, training: Sequence[IndexRow], recipe: FitRecipe) -> s
 def _can_judge(row: IndexRow, classes: Sequence[str], labels: str) -> bool:
     known = bool(row.labels) and all(label in classes for label in row.labels)
     return known and (labels == "multi" or len(row.labels) == 1)
+
+
+def _check_teachers(data: Path, recipe: DistilRecipe, teachers: Sequence[Path], cards: Sequence[ModelCard]) -> None:
+    for one in cards:
+        _check_same_fold(data, recipe, one)
+    for run, one in zip(teachers, cards, strict=True):
+        if sorted(one.class_names) != sorted(cards[0].class_names):
+            raise ModelError(
+                f"{run}: knows other classes ({', '.join(one.class_names)}) than {teachers[0]} "
+                f"({', '.join(cards[0].class_names)}). Several teachers must know the same."
+            )
+    if len(cards) > 1 and recipe.teacher_maps == "stored":
+        raise DataError("Several teachers must look at the student's crops themselves; use --teacher-maps online.")
+
+
+def _on_looker(run: Path, classes: Sequence[str]) -> OnLooker:
+    network, card = load_network(run)
+    order = torch.tensor([card.class_names.index(name) for name in classes])
+    return OnLooker(network.requires_grad_(False), card.map_stride, order)
 
 
 def _stored_maps(data: Path, teacher: Path, card: ModelCard) -> StoredMaps:
