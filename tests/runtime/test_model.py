@@ -14,7 +14,7 @@ from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.runtime import model as model_file
 from geocamnet.runtime.familiar import statistics
-from geocamnet.runtime.model import load
+from geocamnet.runtime.model import halved, load
 from geocamnet.runtime.prediction import REFUSALS, Prediction, evidence_of
 
 
@@ -77,6 +77,27 @@ def test_a_batch_is_its_photographs_one_by_one(student, paint):
         np.testing.assert_allclose(one.class_maps, alone.class_maps, atol=1e-5)
         assert one.shape_hw == (40, 56)
     assert student.predict_batch(images[:0]) == []
+
+
+def test_a_quick_look_takes_the_means_of_two_by_two_pixels_and_tells_the_same(student, paint):
+    image = paint((272, 264), "oolite", "vug")
+    image[:90, :70] = 30
+    image = np.asarray(cv2.add(image, np.random.default_rng(0).integers(0, 40, image.shape, dtype=np.uint8)))
+    means = image.reshape(image.shape[0] // 2, 2, image.shape[1] // 2, 2, 3).mean(axis=(1, 3))
+    seen = halved(image, student.card)
+    assert np.abs(seen - means).max() <= 0.5 + 1e-6
+    exact, quick = student.predict(image), student.predict(image, quick=True)
+    assert quick.shape_hw == exact.shape_hw == image.shape[:2]
+    np.testing.assert_allclose(quick.probabilities, exact.probabilities, atol=0.02)
+    np.testing.assert_allclose(quick.heatmap(), exact.heatmap(), atol=0.02)
+    twice = halved(np.asarray(cv2.resize(image, (1040, 1088))), student.card)
+    assert twice.shape == (136, 130, 3)
+
+
+@pytest.mark.parametrize("shape_hw", [(255, 200), (300, 301), (64, 64)])
+def test_a_quick_look_leaves_small_and_odd_photographs_as_they_are(student, paint, shape_hw):
+    image = paint(shape_hw, "oolite")
+    assert halved(image, student.card) is image
 
 
 def test_several_threads_may_share_a_student(student, paint):

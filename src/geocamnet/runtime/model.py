@@ -66,13 +66,15 @@ class Model:
         session = _open_session(self.path, self._content, 1, providers)
         return Model(self.path, self._content, session, self.card, all_attitudes=self.all_attitudes)
 
-    def predict(self, image: RgbImage, *, um_per_px: float | None = None) -> Prediction:
+    def predict(self, image: RgbImage, *, um_per_px: float | None = None, quick: bool = False) -> Prediction:
         """Predict one photograph.
 
         Args:
             image: RGB uint8 (H, W, 3) of any size; scaling and normalisation are inside the model file.
             um_per_px: micrometres a pixel of the photograph, above 0. Where the card states a scale too, the
                 photograph is brought to it first.
+            quick: of a photograph at least four times as large as the network sees it, take the means of 2 x 2 pixels
+                first, as a live view does: a third less time at 1280 x 960, the same picture but for the rounding.
 
         Raises:
             DataError: not RGB uint8 (H, W, 3), or so narrow that nothing is left of it at the network's scale.
@@ -80,6 +82,8 @@ class Model:
         """
         check_image(image)
         scaled = scale_to_card(image, self.card, um_per_px)
+        if quick:
+            scaled = halved(scaled, self.card)
         (prediction,) = self._run(scaled[None], image.shape[:2])
         return prediction
 
@@ -306,6 +310,24 @@ def scale_to_card(image: RgbImage, card: ModelCard, um_per_px: float | None) -> 
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     resized: Any = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=how)
     return np.asarray(resized, dtype=np.uint8)
+
+
+def halved(image: RgbImage, card: ModelCard) -> RgbImage:
+    """Return the means of 2 x 2 pixels while they are twice as fine as the network will see, or the image as it is.
+
+    Twice, so that scaling on to the network's size stays a mean over areas of whole pixels and more.
+
+    Args:
+        image: RGB uint8 (H, W, 3); sides that are odd are not halved, which would shift the picture.
+        card: its ``long_side_px`` is the network's size.
+    """
+    while card.long_side_px is not None and max(image.shape[:2]) >= 4 * card.long_side_px:
+        height, width = image.shape[:2]
+        if height % 2 or width % 2:
+            break
+        smaller: Any = cv2.resize(np.ascontiguousarray(image), (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        image = np.asarray(smaller, np.uint8)
+    return image
 
 
 def _read(file: Path) -> bytes:

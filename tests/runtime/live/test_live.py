@@ -42,9 +42,9 @@ class Slow:
     def __init__(self, student, seconds):
         self.student, self.seconds, self.card = student, seconds, student.card
 
-    def predict(self, image):
+    def predict(self, image, **options):
         time.sleep(self.seconds)
-        return self.student.predict(image)
+        return self.student.predict(image, **options)
 
 
 @pytest.fixture
@@ -92,9 +92,9 @@ def test_the_picture_runs_ahead_of_a_network_that_hangs(frames, student):
     gate = threading.Event()
 
     class Hanging(Slow):
-        def predict(self, image):
+        def predict(self, image, **options):
             gate.wait(10)
-            return self.student.predict(image)
+            return self.student.predict(image, **options)
 
     with Live(Camera(frames, pause_s=0.005), Hanging(student, 0)) as live:
         until = time.monotonic() + 5
@@ -117,7 +117,7 @@ def test_an_error_of_the_source_comes_after_what_was_analysed(frames, student, l
 
 def test_an_error_of_the_network_arrives_and_ends_the_capture(frames, student):
     class Broken(Slow):
-        def predict(self, image):
+        def predict(self, image, **options):
             raise ModelError("answered with NaN")
 
     source = Camera(frames * 50, is_live=False)

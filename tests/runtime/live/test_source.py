@@ -237,7 +237,7 @@ def test_an_error_while_predicting_releases_the_camera(plug, student, monkeypatc
     fake = plug([[bgr((255, 0, 0))] * 9])
 
     class Broken:
-        def predict(self, image):
+        def predict(self, image, **options):
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):

@@ -41,7 +41,7 @@ def watch(
     given = 0
     with Source(source) as opened, closing(opened.frames(every=every)) as frames:
         for frame in frames:
-            yield frame.image, model.predict(frame.image)
+            yield frame.image, model.predict(frame.image, quick=True)
             given += 1
             if max_frames is not None and given >= max_frames:
                 return

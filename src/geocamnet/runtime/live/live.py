@@ -248,7 +248,7 @@ class Live:
         wishes = self.wishes
         if wishes.when_still and not stillness.is_still:
             return Analysis(frame, note=stillness.note or "the stage moves")
-        return analyse(frame, self.model.predict(frame.image), wishes, note=stillness.note)
+        return analyse(frame, self.model.predict(frame.image, quick=True), wishes, note=stillness.note)
 
     def _tell_bad(self, error: DataError) -> None:
         self.unreadable += 1
