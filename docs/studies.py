@@ -7,7 +7,7 @@ from typing import Any
 
 from pieces import MAP_FIGURES, caveats, missing, number, read, table
 
-PLACES = "results/heat-by-place.json"
+PLACES, FOLDS = "results/heat-by-place.json", "results/carbonate-folds.json"
 STARTED, ABLATED = "results/student-start.json", "results/distillation-ablation.json"
 CEILING, REFUSED, BUNDLED = "results/label-ceiling.json", "results/strangers.json", "results/bundled-student.json"
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
@@ -60,19 +60,34 @@ def ceiling_of_labels(root: Path) -> str:
 
 def heat_by_place(root: Path) -> str:
     """Return the Markdown that belongs between the marks of explanation/judging-heatmaps.md."""
-    result = read(root / PLACES)
-    if not result:
-        return "\n".join(missing(PLACES, "make places"))
     titles = {"teacher": "teacher", "student": "student, distilled", "alone": "the same student, trained alone"}
-    columns = {"hottest": "hottest place over the mean", "hottest_by_chance": "by chance"}
-    return "\n".join(
-        [
-            f"`make places`: {result['data']}, about {round(mean(result['photographs']))} photographs of one shape in "
+    places, folds = read(root / PLACES), read(root / FOLDS)
+    if places:
+        columns = {"hottest": "hottest place over the mean", "hottest_by_chance": "by chance"}
+        lines = [
+            f"`make places`: {places['data']}, about {round(mean(places['photographs']))} photographs of one shape in "
             "each of five folds: mean (lowest to highest).",
             "",
-            *table("heat of whole photographs", result["networks"], titles, columns),
+            *table("heat of whole photographs", places["networks"], titles, columns),
         ]
-    )
+    else:
+        lines = missing(PLACES, "make places")
+    if marks := folds and folds.get("marks"):
+        titles["student_alone"] = titles["alone"]
+        columns = {
+            "ratio": "heat on marks over even heat",
+            "heat_share": "share of heat",
+            "area_share": "of the area",
+            "heat_share_unmarked": "of heat before painting",
+        }
+        lines += [
+            "",
+            f"`make folds`: {folds['data']}, marks painted into 40 test photographs of each of five folds: mean "
+            "(lowest to highest).",
+            "",
+            *table("heat on painted scale bars and frame lines", marks, titles, columns),
+        ]
+    return "\n".join(lines)
 
 
 def warning_of_places(root: Path) -> list[str]:

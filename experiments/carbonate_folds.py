@@ -18,6 +18,7 @@ from typing import Any
 from common import (
     FIGURES,
     HEAT,
+    MARKS,
     ROOT,
     add,
     end_well,
@@ -72,6 +73,7 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
     """Judge teachers, students and baselines, each on the photographs its fold has kept from it."""
     names: dict[str, dict[str, list[float]]] = {}
     heat: dict[str, dict[str, list[float]]] = {}
+    marks: dict[str, dict[str, list[float]]] = {}
     measured: dict[str, Any] = {}
     tested, shares = 0, []
     for fold in folds:
@@ -91,6 +93,7 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
             for method, row in metrics["localisation"]["table"].items():
                 if method.startswith("model") or first:
                     add(heat, method.replace("model", who), row, HEAT)
+            add(marks, who, metrics["localisation"].get("marks", {}), MARKS)
             if first:
                 tested += metrics["n"]
                 shares.append(metrics["localisation"].get("area_share"))
@@ -107,6 +110,7 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
         "names_summary": summary(names),
         "heatmaps": heat,
         "heatmaps_summary": summary(heat),
+        "marks": marks,
         "heatmaps_kind": metrics["localisation"]["kind"],
         "area_share": shares,
         "parameters": student.parameters,

@@ -23,6 +23,7 @@ log = logging.getLogger("geocamnet")
 ROOT = Path(__file__).parents[1]
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1")
 HEAT = ("miou", "pixel_ap", "energy", "pointing")
+MARKS = ("heat_share", "area_share", "ratio", "heat_share_unmarked")
 
 
 def fold_options(about: str | None, arguments: Sequence[str] | None, *, name: str, out: str) -> argparse.Namespace:

@@ -60,9 +60,16 @@ def convolutions(graph):
     return [node for node in graph.graph.node if node.op_type == "Conv"]
 
 
-def kernel(node, graph):
-    """Return what a convolution is, by the names that timm gives its weights and by their shape."""
-    name = node.input[1]
+def weights_of(graph):
+    """Return the names of the weights of convolutions, those that gates are multiplied into among them."""
+    known = tensors(graph)
+    gated = [node.input[0] for node in graph.graph.node if node.op_type == "Reshape" and node.input[0] in known]
+    assert len(gated) == 8
+    return [node.input[1] for node in convolutions(graph)] + gated
+
+
+def kernel(name):
+    """Return what a convolution is, by the names that timm gives its weights."""
     for part in ("conv_stem", ".se.", "conv_dw", "head"):
         if part in name:
             return part
@@ -72,20 +79,19 @@ def kernel(node, graph):
 # --- weights ---------------------------------------------------------------------------------------------
 
 
-def is_kept_finer(node, graph):
+def is_kept_finer(name, graph):
     """Whether a convolution's weights become 16-bit floats: those wider than 1x1, those of few weights, the maps."""
-    weights = tensors(graph)[node.input[1]]
-    return weights.shape[2:] != (1, 1) or weights.size < 4000 or kernel(node, graph) == "head"
+    weights = tensors(graph)[name]
+    return weights.shape[2:] != (1, 1) or weights.size < 4000 or kernel(name) == "head"
 
 
 def test_every_weight_is_an_int8_within_half_a_step_of_its_channel_or_a_16_bit_float(whole, weights_only):
     before, after = tensors(whole[1]), tensors(weights_only)
     finer = []
-    for node in convolutions(whole[1]):
-        name = node.input[1]
+    for name in weights_of(whole[1]):
         assert name not in after
-        if is_kept_finer(node, whole[1]):
-            finer.append(kernel(node, whole[1]))
+        if is_kept_finer(name, whole[1]):
+            finer.append(kernel(name))
             assert after[f"{name}.float16"].dtype == np.float16
             np.testing.assert_allclose(after[f"{name}.float16"], before[name], rtol=1e-3, atol=1e-6)
             continue
@@ -95,7 +101,7 @@ def test_every_weight_is_an_int8_within_half_a_step_of_its_channel_or_a_16_bit_f
         assert (np.abs(numbers.astype(int)).max(axis=(1, 2, 3)) == 127).all()
         assert (np.abs(numbers * scale - before[name]) <= 0.5001 * scale).all()
     assert {"conv_stem", "conv_dw", "head"} < set(finer)
-    assert len(finer) < len(convolutions(whole[1]))
+    assert len(finer) < len(weights_of(whole[1]))
 
 
 def test_a_student_of_all_classes_is_under_800_kb_and_answers_alike(tmp_path, whole, weights_only, arithmetic):
@@ -115,8 +121,8 @@ def test_only_weights_change_and_no_activation_is_rounded(whole, weights_only):
     kinds = [node.op_type for node in weights_only.graph.node]
     assert not {"QuantizeLinear", "DequantizeLinear"} & set(kinds)
     before = [node.op_type for node in whole[1].graph.node]
-    finer = sum(is_kept_finer(node, whole[1]) for node in convolutions(whole[1]))
-    count = len(convolutions(whole[1])) - finer
+    finer = sum(is_kept_finer(name, whole[1]) for name in weights_of(whole[1]))
+    count = len(weights_of(whole[1])) - finer
     unpacking = kinds[: len(kinds) - len(before)]
     assert (unpacking.count("Cast"), unpacking.count("Mul")) == (count + finer, count)
     assert kinds[len(unpacking) :] == before
@@ -125,7 +131,7 @@ def test_only_weights_change_and_no_activation_is_rounded(whole, weights_only):
 def test_a_channel_without_weight_stays_without(whole):
     graph = onnx.ModelProto()
     graph.CopyFrom(whole[1])
-    name = next(node.input[1] for node in convolutions(graph) if not is_kept_finer(node, graph))
+    name = next(name for name in weights_of(graph) if not is_kept_finer(name, graph))
     (tensor,) = (one for one in graph.graph.initializer if one.name == name)
     values = numpy_helper.to_array(tensor).copy()
     values[1] = 0
@@ -160,7 +166,7 @@ def test_only_1x1_convolutions_compute_in_8_bits(whole, arithmetic):
         before = before_by[after.name]
         quantised = made_by[after.input[0]].op_type == "DequantizeLinear"
         assert quantised == (made_by[after.input[1]].op_type == "DequantizeLinear")
-        found.setdefault(kernel(before, whole[1]), set()).add(quantised)
+        found.setdefault(kernel(before.input[1]), set()).add(quantised)
     assert found == {"conv_stem": {False}, ".se.": {False}, "conv_dw": {False}, "head": {False}, "1x1": {True}}
 
 

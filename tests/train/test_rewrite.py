@@ -74,7 +74,8 @@ def test_a_student_answers_as_before_at_every_size(monkeypatch, output_stride, m
     after = rewritten(before)
     assert kinds(after)["Sub"] == kinds(before)["Sub"] - 1
     assert kinds(after)["Pad"] == kinds(before)["Pad"]
-    assert kinds(after)["Conv"] == kinds(before)["Conv"]
+    assert kinds(after)["MatMul"] == 8  # gated weights; the ninth gate is of 16 channels
+    assert kinds(after)["Conv"] == kinds(before)["Conv"] - 8
     names = {name for node in after.graph.node for name in node.input}
     assert {one.name for one in after.graph.initializer} <= names
     rng = np.random.default_rng(0)
@@ -103,6 +104,8 @@ def test_fewer_features_are_padded(monkeypatch):
     def padded(graph):
         sizes = {one.name: one.dims[0] for one in graph.graph.initializer if len(one.dims) == 4}
         outputs = {node.output[0]: sizes.get(node.input[1]) for node in graph.graph.node if node.op_type == "Conv"}
+        gated = {node.output[0]: sizes.get(node.input[0]) for node in graph.graph.node if node.op_type == "Reshape"}
+        outputs |= {name.removesuffix(".weights"): count for name, count in gated.items() if count}
         made_by = {node.output[0]: node for node in graph.graph.node}
         channels = []
         for node in graph.graph.node:
@@ -222,3 +225,36 @@ def test_other_borders_stay(mode):
     ]
     before = drawn(nodes, {"mean": np.float32(3), "edges": EDGES, "w": weights(4, 3, 3, 3), "bias": weights(4)})
     assert rewritten(before, "pixels").graph.node == before.graph.node
+
+
+def gated(wide=96, *, pooled=True, bias=True, stride=1):
+    """A squeeze-and-excitation of (N, wide, h, w) pixels and the 1x1 convolution after it."""
+    constants = {"squeeze": weights(5, wide, 1, 1), "excite": weights(wide, 5, 1, 1), "w": weights(7, wide, 1, 1)}
+    constants |= {"b": weights(7)} if bias else {}
+    nodes = [
+        helper.make_node("GlobalAveragePool" if pooled else "Relu", ["pixels"], ["mean"]),
+        helper.make_node("Conv", ["mean", "squeeze"], ["squeezed"]),
+        helper.make_node("Relu", ["squeezed"], ["bent"]),
+        helper.make_node("Conv", ["bent", "excite"], ["excited"]),
+        helper.make_node("HardSigmoid", ["excited"], ["gates"]),
+        helper.make_node("Mul", ["gates", "pixels"], ["gated"]),
+        helper.make_node("Conv", ["gated", "w", *(["b"] if bias else [])], ["y"], strides=[stride] * 2),
+    ]
+    return drawn(nodes, constants, channels=wide)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_gates_go_into_the_weights_of_each_photograph(bias):
+    before = gated(bias=bias)
+    after = rewritten(before, "pixels")
+    assert kinds(after)["MatMul"] == 1
+    assert kinds(after)["Conv"] == kinds(before)["Conv"] - 1
+    pixels = weights(3, 96, 4, 5, seed=1)
+    pixels[1] *= 5  # another gate
+    np.testing.assert_allclose(answers(after, pixels=pixels)[0], answers(before, pixels=pixels)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("unlike", [{"wide": 48}, {"pooled": False}, {"stride": 2}])
+def test_what_is_no_gate_or_not_worth_it_stays_as_it_is(unlike):
+    before = gated(**unlike)
+    assert kinds(rewritten(before, "pixels")) == kinds(before)

@@ -102,7 +102,7 @@ def quantise(graph: onnx.ModelProto, precision: str, calibration: Iterable[RgbIm
     ``int8-weights`` multiplies the scales back in when the file is opened: the network computes in 32-bit floats, as
     fast as before, and the same on every machine. ``int8`` also computes its 1x1 convolutions in 8 bits, with
     activations as uint8 over the range they had on the calibration photographs; the first convolution,
-    depthwise ones, squeeze-and-excite and the class maps stay in floats.
+    depthwise ones, squeeze-and-excite, what it gates and the class maps stay in floats.
 
     Args:
         graph: as `export.build_graph` makes it.
@@ -204,6 +204,8 @@ def _with_small_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
     made.CopyFrom(graph)
     del made.graph.initializer[:], made.graph.node[:]
     weights = {node.input[1]: node.name for node in graph.graph.node if node.op_type == "Conv"}
+    # Those that gates are multiplied into (see `rewrite`) are a convolution's too.
+    weights |= {node.input[0]: node.name for node in graph.graph.node if node.op_type == "Reshape"}
     of_maps = _convolutions_of_maps(graph)
     for tensor in graph.graph.initializer:
         if tensor.name not in weights:

