@@ -32,6 +32,7 @@ REFINED = "results/heatmap-refinements.json"
 WHO = {
     "teacher": "teacher",
     "teacher_attitudes": "teacher, eight attitudes",
+    "teachers_together": "teacher and the student alone, the mean of both",
     "student": "**student, distilled**",
     "student_attitudes": "**student, distilled, eight attitudes**",
     "student_alone": "the same student, trained alone",

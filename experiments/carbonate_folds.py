@@ -1,8 +1,9 @@
 """Student and teacher on 816 photographs of a carbonate reservoir's cores, by 5-fold cross-validation (`make folds`).
 
-For each fold: train → distil (with the teacher and alone, from the same start, the one that comes with the package) →
-evaluate, with recipes/carbonate-folds.toml. What is finished is kept in out/folds, so that a stopped run goes on;
-figures of the folds that are done are written to results/carbonate-folds.json.
+For each fold: train → distil (alone; then with two teachers, the teacher and the student alone; from the same start,
+the one that comes with the package) → evaluate, with recipes/carbonate-folds.toml. What is finished is kept in
+out/folds, so that a stopped run goes on; figures of the folds that are done are written to
+results/carbonate-folds.json.
 
 The photographs carry no thin-section ids: folds by section are impossible, and the result says so.
 """
@@ -14,6 +15,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from scipy.special import softmax
 
 from common import (
     FIGURES,
@@ -31,10 +35,13 @@ from common import (
 )
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
+from geocamnet.images import read_image
+from geocamnet.train.index import read_index, use_fold
+from geocamnet.train.metrics import classification_metrics
 from geocamnet.train.predictor import network_predictor
 from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
-from geocamnet.train.runs import build_network, read_card, write_json
+from geocamnet.train.runs import build_network, load_network, read_card, write_json
 from imagenet_weights import fetch
 
 log = logging.getLogger("geocamnet")
@@ -44,7 +51,8 @@ CAVEATS = (
     "No thin-section ids are known: photographs of one section may lie in train and test, so every figure may flatter.",
     "Labels are per depth interval, not per texture; some are noisy.",
     "The teacher starts from ImageNet weights; the student starts from those weights' features, on drawn sections.",
-    "The student alone has the same start, schedule and photographs; only the teacher's terms are missing.",
+    "The student alone has the same start, schedule and photographs; only the teachers' terms are missing.",
+    "The student's teachers are two: the teacher, and beside it the student alone; it learns from the mean of both.",
     "Heatmaps are judged on mosaics of test photographs, brightness equalised: there are no masks.",
 )
 
@@ -62,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     teaching = replace(settings(TrainRecipe, recipe["train"]), weights=str(fetch("lite0")))
     studying = settings(DistilRecipe, recipe["distil"])
     folds = chosen.folds or list(range(preparing.folds))
-    fit_folds(data, out / "runs", teaching, studying, folds=folds, seeds=chosen.seeds)
+    fit_folds(data, out / "runs", teaching, studying, folds=folds, seeds=chosen.seeds, alone_teaches=True)
     result = judge(data, out / "runs", folds, chosen.seeds)
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)
@@ -95,6 +103,8 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
                     add(heat, method.replace("model", who), row, HEAT)
             add(marks, who, metrics["localisation"].get("marks", {}), MARKS)
             if first:
+                teachers = (runs / f"teacher-{fold}", runs / f"alone-{fold}-{seed}")
+                add(names, "teachers_together", together(teachers, data, fold), FIGURES)
                 tested += metrics["n"]
                 shares.append(metrics["localisation"].get("area_share"))
             log.info("%s: balanced accuracy %.3f", run.name, metrics["model"]["balanced_accuracy"])
@@ -118,6 +128,20 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
         "caveats": list(CAVEATS),
         "version": __version__,
     }
+
+
+def together(runs: Sequence[Path], data: Path, fold: int) -> dict[str, Any]:
+    """Return how well the mean of several networks' logits names the photographs that their fold kept from them."""
+    rows = [row for row in use_fold(read_index(data), fold) if row.split == "test"]
+    logits = []
+    for run in runs:
+        network, card = load_network(run)
+        predict = network_predictor(network, card)
+        maps = (predict(read_image(data / row.image))[1] for row in rows)
+        logits.append([one.mean(axis=(1, 2), dtype=np.float64) + np.asarray(card.class_bias) for one in maps])
+    probabilities = softmax(np.mean(logits, axis=0), axis=1)
+    truth = np.array([card.class_index(row.labels[0]) for row in rows])
+    return classification_metrics(probabilities, truth, card.class_names)
 
 
 if __name__ == "__main__":

@@ -45,16 +45,32 @@ def fold_options(about: str | None, arguments: Sequence[str] | None, *, name: st
 
 
 def fit_folds(
-    data: Path, runs: Path, teaching: TrainRecipe, studying: DistilRecipe, *, folds: Sequence[int], seeds: Sequence[int]
+    data: Path,
+    runs: Path,
+    teaching: TrainRecipe,
+    studying: DistilRecipe,
+    *,
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    alone_teaches: bool = False,
 ) -> None:
-    """Fit what is not there yet: ``teacher-FOLD``, and for every seed ``student-FOLD-SEED`` and ``alone-FOLD-SEED``."""
+    """Fit what is not there yet: ``teacher-FOLD``, and for every seed ``alone-FOLD-SEED`` and ``student-FOLD-SEED``.
+
+    Args:
+        data: the data set of all folds.
+        runs: the folder of the runs.
+        teaching, studying: how each is fitted, but for its fold and seed.
+        folds, seeds: for which.
+        alone_teaches: whether the student learns from the mean of the teacher and the student alone.
+    """
     for fold in folds:
         teacher = fit_teacher(data, runs, teaching, fold, stored=studying.teacher_maps == "stored")
         for seed in seeds:
             of_seed = replace(studying, fold=fold, seed=seed)
-            for who, source in (("student", teacher), ("alone", None)):
-                run = runs / f"{who}-{fold}-{seed}"
-                once(run, lambda run, r=of_seed, t=source, **how: distil(data, run, r, teacher=t, **how))
+            alone = runs / f"alone-{fold}-{seed}"
+            for run, teachers in ((alone, ()), (runs / f"student-{fold}-{seed}", (teacher, alone))):
+                sources = teachers[: 2 if alone_teaches else 1] or None
+                once(run, lambda run, r=of_seed, t=sources, **how: distil(data, run, r, teacher=t, **how))
 
 
 def fit_teacher(data: Path, runs: Path, teaching: TrainRecipe, fold: int, *, stored: bool) -> Path:
