@@ -52,7 +52,7 @@ CAVEATS = (
     "Labels are per depth interval, not per texture; some are noisy.",
     "The teacher starts from ImageNet weights; the student starts from those weights' features, on drawn sections.",
     "The student alone has the same start, schedule and photographs; only the teachers' terms are missing.",
-    "The student's teachers are two: the teacher, and beside it the student alone; it learns from the mean of both.",
+    "The student learns from the mean of two teachers: the teacher, and the student alone after its first pass.",
     "Heatmaps are judged on mosaics of test photographs, brightness equalised: there are no masks.",
 )
 
@@ -70,7 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     teaching = replace(settings(TrainRecipe, recipe["train"]), weights=str(fetch("lite0")))
     studying = settings(DistilRecipe, recipe["distil"])
     folds = chosen.folds or list(range(preparing.folds))
-    fit_folds(data, out / "runs", teaching, studying, folds=folds, seeds=chosen.seeds, alone_teaches=True)
+    fit_folds(
+        data,
+        out / "runs",
+        teaching,
+        studying,
+        folds=folds,
+        seeds=chosen.seeds,
+        again=recipe["again"],
+        alone_teaches=True,
+    )
     result = judge(data, out / "runs", folds, chosen.seeds)
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)
@@ -103,7 +112,7 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
                     add(heat, method.replace("model", who), row, HEAT)
             add(marks, who, metrics["localisation"].get("marks", {}), MARKS)
             if first:
-                teachers = (runs / f"teacher-{fold}", runs / f"alone-{fold}-{seed}")
+                teachers = (runs / f"teacher-{fold}", runs / f"first-alone-{fold}-{seed}")
                 add(names, "teachers_together", together(teachers, data, fold), FIGURES)
                 tested += metrics["n"]
                 shares.append(metrics["localisation"].get("area_share"))

@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import mean, pstdev
@@ -21,6 +21,7 @@ from geocamnet.train.training import distil, train
 log = logging.getLogger("geocamnet")
 
 ROOT = Path(__file__).parents[1]
+SECOND_SEED = 100  # of a second pass, that it doesn't see the very crops of the first
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1")
 HEAT = ("miou", "pixel_ap", "energy", "pointing")
 MARKS = ("heat_share", "area_share", "ratio", "heat_share_unmarked")
@@ -52,6 +53,7 @@ def fit_folds(
     *,
     folds: Sequence[int],
     seeds: Sequence[int],
+    again: Mapping[str, Any] | None = None,
     alone_teaches: bool = False,
 ) -> None:
     """Fit what is not there yet: ``teacher-FOLD``, and for every seed ``alone-FOLD-SEED`` and ``student-FOLD-SEED``.
@@ -61,16 +63,27 @@ def fit_folds(
         runs: the folder of the runs.
         teaching, studying: how each is fitted, but for its fold and seed.
         folds, seeds: for which.
-        alone_teaches: whether the student learns from the mean of the teacher and the student alone.
+        again: what differs in a second pass, which starts where ``first-student-FOLD-SEED`` and
+            ``first-alone-FOLD-SEED`` have come; None makes one pass.
+        alone_teaches: whether the student learns from the mean of the teacher and the student alone, of its first pass.
     """
     for fold in folds:
         teacher = fit_teacher(data, runs, teaching, fold, stored=studying.teacher_maps == "stored")
         for seed in seeds:
             of_seed = replace(studying, fold=fold, seed=seed)
-            alone = runs / f"alone-{fold}-{seed}"
-            for run, teachers in ((alone, ()), (runs / f"student-{fold}-{seed}", (teacher, alone))):
+            alone = runs / f"{'first-' if again else ''}alone-{fold}-{seed}"
+            for who, teachers in (("alone", ()), ("student", (teacher, alone))):
                 sources = teachers[: 2 if alone_teaches else 1] or None
-                once(run, lambda run, r=of_seed, t=sources, **how: distil(data, run, r, teacher=t, **how))
+                run, recipe = runs / f"{who}-{fold}-{seed}", of_seed
+                if again:
+                    first = runs / f"first-{who}-{fold}-{seed}"
+                    _distil_once(data, first, of_seed, sources)
+                    recipe = replace(of_seed, seed=SECOND_SEED + seed, weights=str(first), **again)
+                _distil_once(data, run, recipe, sources)
+
+
+def _distil_once(data: Path, run: Path, recipe: DistilRecipe, teachers: Sequence[Path] | None) -> None:
+    once(run, lambda run, **how: distil(data, run, recipe, teacher=teachers, **how))
 
 
 def fit_teacher(data: Path, runs: Path, teaching: TrainRecipe, fold: int, *, stored: bool) -> Path:
