@@ -6,9 +6,8 @@ and scales it to the frame's own range, builds a plane per pair of grey levels, 
 blends in floats. Texture has the same settings in both (8 levels, window 5, one angle), and both are compared before
 they are timed. Beside them stands a frame refined as `geocamnet run` does it (16 levels, window 15, four angles, guided
 filter). The ways take turns by rounds, each frame after frame as a camera asks for them, for what one way throws out of
-the caches is not another's cost; medians over the frames of a round, then over rounds,
-are told: a machine that others use too is quicker in one minute than in the next. Weights are drawn: time knows no
-training.
+the caches is not another's cost; medians over the frames of a round, then over rounds, are told: a machine that others
+use too is quicker in one minute than in the next. Weights are drawn: time knows no training.
 
     python benchmarks/bench_frame.py [--model MODEL.onnx] [--threads N] [--repeats N] [--rounds N] [--out FILE.json]
 """

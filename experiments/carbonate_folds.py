@@ -38,10 +38,10 @@ from geocamnet.console import set_up_logging
 from geocamnet.images import read_image
 from geocamnet.train.index import read_index, use_fold
 from geocamnet.train.metrics import classification_metrics
-from geocamnet.train.predictor import network_predictor
+from geocamnet.train.predictor import network_predictor, open_predictor
 from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
-from geocamnet.train.runs import build_network, load_network, read_card, write_json
+from geocamnet.train.runs import build_network, read_card, write_json
 from imagenet_weights import fetch
 
 log = logging.getLogger("geocamnet")
@@ -139,8 +139,7 @@ def together(runs: Sequence[Path], data: Path, fold: int) -> dict[str, Any]:
     rows = [row for row in use_fold(read_index(data), fold) if row.split == "test"]
     logits = []
     for run in runs:
-        network, card = load_network(run)
-        predict = network_predictor(network, card)
+        predict, card = open_predictor(run)
         maps = (predict(read_image(data / row.image))[1] for row in rows)
         logits.append([one.mean(axis=(1, 2), dtype=np.float64) + np.asarray(card.class_bias) for one in maps])
     probabilities = softmax(np.mean(logits, axis=0), axis=1)

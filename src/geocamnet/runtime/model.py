@@ -74,7 +74,7 @@ class Model:
             um_per_px: micrometres a pixel of the photograph, above 0. Where the card states a scale too, the
                 photograph is brought to it first.
             quick: of a photograph at least four times as large as the network sees it, take the means of 2 x 2 pixels
-                first, as a live view does: a third less time at 1280 x 960, the same picture but for the rounding.
+                first, as a live view does: half the time or less at 1280 x 960, the same picture but for the rounding.
 
         Raises:
             DataError: not RGB uint8 (H, W, 3), or so narrow that nothing is left of it at the network's scale.

@@ -40,7 +40,7 @@ class OnLooker:
     """
 
     network: Network
-    stride: int
+    stride: int = 32
     order: Tensor | None = None
 
 
@@ -293,6 +293,7 @@ class Fitting(pl.LightningModule):
         cells = recipe.map_cells or max(1, round(recipe.crop_px / 32))
         return {"logit_loss": by_logits, "map_loss": map_loss(maps, taught.class_maps, cells=cells), **parts}
 
+    @torch.no_grad()
     def _taught_online(self, images: Tensor, lessons: Lessons) -> tuple[Evidence, list[Tensor]]:
         """Return the mean of what all that look on say, on the student's raster, and the features of the first."""
         seen_hw = (images.shape[2], images.shape[3])
@@ -301,12 +302,11 @@ class Fitting(pl.LightningModule):
         first: list[Tensor] = []
         for one in lessons.on_lookers:
             one.network.to(self.device).eval()
-            with torch.no_grad(), self._autocast_of_teacher():
+            with self._autocast_of_teacher():
                 stages = self._stages(one.network, images) if not said else [one.network.features(images)]
             stages = [features.float() for features in stages]
             first = first or stages
-            with torch.no_grad():
-                logits, maps = one.network.evidence(stages[-1])
+            logits, maps = one.network.evidence(stages[-1])
             if one.order is not None:
                 order = one.order.to(self.device)
                 logits, maps = logits[:, order], maps[:, order]

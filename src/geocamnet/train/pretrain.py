@@ -34,7 +34,7 @@ class Matching(Fitting):
 
     def __init__(self, student: Student, teacher: Teacher, recipe: PretrainRecipe, *, run: Path | None = None) -> None:
         lessons = Lessons(
-            DistilRecipe(), torch.zeros(0), (OnLooker(teacher.eval().requires_grad_(False), recipe.output_stride),),
+            DistilRecipe(), torch.zeros(0), (OnLooker(teacher.eval().requires_grad_(False)),),
             match=match_stages(student, teacher),
         )  # fmt: skip
         super().__init__(student, recipe, classes=(), labels="single", prior=np.zeros(0), lessons=lessons, run=run)

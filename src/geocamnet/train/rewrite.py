@@ -110,9 +110,7 @@ def _pad_before_widening(graph: onnx.ModelProto) -> None:
         if bend is None or bend.op_type not in _POINTWISE or after is None or after.op_type != "Conv":
             continue
         widen = made_by.get(bend.input[0])
-        if widen is None or widen.op_type != "Conv" or sizes.get(widen.input[1], ())[2:] != (1, 1):
-            continue
-        if any(_attribute(widen, "pads", [0])) or max(_attribute(widen, "strides", [1])) > 1:
+        if widen is None or not _is_pixelwise(widen, sizes):
             continue
         if any(_users(graph, one) != 1 for one in (*widen.output, *bend.output)):
             continue  # someone else wants it, or its size, without a border
@@ -145,19 +143,17 @@ def _gate_weights(graph: onnx.ModelProto) -> None:
     the features, four to six times as many as what the convolution makes of them, are read once less.
     """
     constants = {one.name: one for one in graph.graph.initializer}
+    sizes = {name: tuple(one.dims) for name, one in constants.items()}
     made_by = {output: node for node in graph.graph.node for output in node.output}
     for product in [node for node in graph.graph.node if node.op_type == "Mul"]:
         gates = [name for name in product.input if _is_pooled(made_by, name)]
         conv = _only_user(graph, product.output[0])
-        if len(gates) != 1 or conv is None or conv.op_type != "Conv" or not {*conv.input[1:]} <= constants.keys():
+        if len(gates) != 1 or conv is None or not _is_pixelwise(conv, sizes):
             continue
-        weights = constants[conv.input[1]]  # (K, C, 1, 1)
-        if tuple(weights.dims[2:]) != (1, 1) or weights.dims[1] < FEWEST_GATED or _attribute(conv, "group", 1) > 1:
-            continue
-        if any(_attribute(conv, "pads", [0])) or max(_attribute(conv, "strides", [1])) > 1:
+        narrow, wide, *_ = sizes[conv.input[1]]  # weights (K, C, 1, 1)
+        if wide < FEWEST_GATED or _attribute(conv, "group", 1) > 1 or not {*conv.input[2:]} <= constants.keys():
             continue
         (features,) = (name for name in product.input if name not in gates)
-        wide, narrow = int(weights.dims[1]), int(weights.dims[0])
         of = f"{conv.output[0]}."
 
         def shape(what: str, *sizes: int, of: str = of) -> str:
@@ -165,7 +161,7 @@ def _gate_weights(graph: onnx.ModelProto) -> None:
             return f"{of}{what}_shape"
 
         nodes = [
-            helper.make_node("Reshape", [weights.name, shape("weights", 1, narrow, wide)], [f"{of}weights"]),
+            helper.make_node("Reshape", [conv.input[1], shape("weights", 1, narrow, wide)], [f"{of}weights"]),
             helper.make_node("Reshape", [gates[0], shape("gates", 0, 1, wide)], [f"{of}gates"]),
             helper.make_node("Mul", [f"{of}weights", f"{of}gates"], [f"{of}gated"]),  # (N, K, C)
             helper.make_node("Reshape", [features, shape("rows", 0, 0, -1)], [f"{of}rows"]),  # (N, C, H W)
@@ -185,6 +181,13 @@ def _gate_weights(graph: onnx.ModelProto) -> None:
             graph.graph.node.insert(at, node)
         graph.graph.node.remove(conv)
         graph.graph.node.remove(product)
+
+
+def _is_pixelwise(node: onnx.NodeProto, sizes: dict[str, tuple[int, ...]]) -> bool:
+    """Return whether a node is a convolution of constant 1x1 weights that makes a pixel of every pixel."""
+    if node.op_type != "Conv" or sizes.get(node.input[1], ())[2:] != (1, 1):
+        return False
+    return not any(_attribute(node, "pads", [0])) and max(_attribute(node, "strides", [1])) == 1
 
 
 def _is_pooled(made_by: dict[str, onnx.NodeProto], name: str) -> bool:
