@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-web web base-test lint real start folds bundled ablation ceiling sandstone lights refinements overlap places results bench docs clean help
+.PHONY: demo test test-web web base-test lint real start folds bundled ablation ceiling drawn sandstone lights refinements overlap places results bench docs clean help
 
 help:            ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -79,7 +79,7 @@ overlap: $(STAMP) ## what overlapping tiles are worth on a scan; needs make fold
 places: $(STAMP) ## whether heatmaps go by the place instead of by what is there; needs make folds
 	@$(BIN)/python experiments/heat_by_place.py
 
-results: demo start real folds places bundled ceiling ablation sandstone lights overlap ## every committed figure again (a day on 2 cores; it resumes), and the tables of README and docs
+results: demo start real folds places bundled ceiling ablation drawn sandstone lights overlap ## every committed figure again (a day on 2 cores; it resumes), and the tables of README and docs
 	@mkdir -p results && cp out/demo/demo.json results/demo.json
 	@$(MAKE) --no-print-directory refinements
 	@$(BIN)/python docs/figures.py

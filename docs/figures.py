@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 REAL, DRAWN = "results/carbonate-lithology.json", "results/demo.json"
 FOLDS, MASKS = "results/carbonate-folds.json", "results/sandstone-masks.json"
-REFINED = "results/heatmap-refinements.json"
+REFINED, ALL_DRAWN = "results/heatmap-refinements.json", "results/drawn-sections.json"
 
 WHO = {
     "teacher": "teacher",
@@ -98,6 +98,9 @@ def figures(root: Path = ROOT, *, every: bool = False) -> str:
     else:
         parts += ["### Real photographs", "", *(_real(real, every) if real else missing(REAL, "make real"))]
     parts += ["", "### Drawn thin sections", "", *(_drawn(drawn, every) if drawn else missing(DRAWN, "make demo"))]
+    if of_all := read(root / ALL_DRAWN):
+        parts += ["", "### Drawn thin sections, all 22 classes", ""]
+        parts += _all_drawn(of_all) if every else _all_drawn_briefly(of_all)
     if masks := read(root / MASKS):
         parts += [
             "",
@@ -273,6 +276,40 @@ def _drawn(result: Mapping[str, Any], every: bool) -> list[str]:
     ]
     where = "exact masks of fields of two or three fabrics"
     return [about, "", *_tables(result, where, result.get("heatmap_area_share"), every), *caveats(sentences)]
+
+
+def _all_drawn(result: Mapping[str, Any]) -> list[str]:
+    fields, seeds = result["composite_fields"]["test"], len(result["seeds"])
+    about = (
+        f"`make drawn`: {result['data']}, {len(result['classes'])} classes, {result['n_test']} test photographs and "
+        f"{fields} composite fields of sections no network has seen, {seeds} {'runs' if seeds > 1 else 'run'} of each "
+        f"student. {_networks(result)}"
+    )
+    where, columns = "exact masks of fields of two or three fabrics", {"miou": "mean IoU", "accuracy": "pixels right"}
+    titles = {**MAPS, "grey": "the grey level of a pixel", "blurred_grey": "the grey level around a pixel"}
+    return [
+        about,
+        "",
+        *_tables(result, where, result["area_share"], every=True),
+        "",
+        *table("every pixel named, of all classes", result["pixels"], titles | {"commonest": WHO["majority"]}, columns),
+        *caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
+    ]
+
+
+def _all_drawn_briefly(result: Mapping[str, Any]) -> list[str]:
+    pixels = {who: _mean(row["miou"]) for who, row in result["pixels"].items()}
+    names = {who: _mean(row["balanced_accuracy"]) for who, row in result["names"].items()}
+    maps = {who: _mean(row["pixel_ap"]) for who, row in result["heatmaps"].items()}
+    return [
+        f"`make drawn`: {len(result['classes'])} classes, fields of two or three fabrics with exact masks, learnt from "
+        f"names alone. Every pixel named, mean IoU of all classes: student {pixels['student']:.2f}, teacher "
+        f"{pixels['teacher']:.2f}, alone {pixels['student_alone']:.2f}, grey level "
+        f"{max(pixels['grey'], pixels['blurred_grey']):.2f}. Where a class is that is there, pixel AP: student "
+        f"{maps['student']:.2f}, grey level {maps['grey']:.2f}. Names, balanced accuracy: student "
+        f"{names['student']:.2f}, teacher {names['teacher']:.2f}, alone {names['student_alone']:.2f}, random forest "
+        f"{names['random_forest']:.2f}. [All of it](docs/results.md)."
+    ]
 
 
 def _verdicts(names: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -22,7 +22,7 @@ from geocamnet.errors import ModelError
 from geocamnet.train import fit
 from geocamnet.train import fitting as fitting_module
 from geocamnet.train.fit import KeepLast, append_log, choose_workers
-from geocamnet.train.fitting import Fitting, Lessons, OnLooker, mean_evidence
+from geocamnet.train.fitting import Fitting, Lessons, OnLooker, match_stages, mean_evidence
 from geocamnet.train.recipes import DistilRecipe, TrainRecipe
 from geocamnet.train.runs import load_network, read_card
 from geocamnet.train.student import make_student
@@ -563,6 +563,27 @@ def test_several_teachers_teach_the_mean_of_what_they_say_class_by_class_and_cel
     torch.testing.assert_close(said.logits, taught.logits)
     torch.testing.assert_close(said.class_maps, taught.class_maps)
     torch.testing.assert_close(features[-1], coarse.features(batch["image"]))
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_a_teacher_looks_at_the_scale_it_was_fitted_at(scale):
+    recipe = DistilRecipe(teacher_maps="online", precision="fp32", crop_px=64, feature_weight=1.0, output_stride=16)
+    torch.manual_seed(4)
+    student, teacher = make_student(3, output_stride=16), Teacher("test_resnet", 3).eval()
+    match = match_stages(student, teacher)
+    batch = batch_of([True] * 4)
+    lessons = Lessons(recipe, torch.arange(3), (OnLooker(teacher, 32, scale=scale),), match)
+    module = Fitting(student, recipe, classes=list("abc"), labels="single", prior=np.full(3, 1 / 3), lessons=lessons)
+    said, features = module._taught_online(batch["image"], lessons)
+    side_px = round(64 * scale)
+    with torch.no_grad():
+        own = teacher(F.interpolate(batch["image"], size=(side_px, side_px), mode="bilinear", antialias=True))
+    torch.testing.assert_close(said.logits, own.logits)
+    # At twice the scale its cells of 32 px lie where the student's of 16 do, but for half a pixel; at half there is one.
+    spread = float(own.class_maps.std())
+    torch.testing.assert_close(said.class_maps, own.class_maps.expand(-1, -1, 4, 4), rtol=0, atol=0.1 * spread)
+    assert [one.shape[2:] for one in features] == [one.shape[2:] for one in teacher.stages(batch["image"])]
+    assert torch.isfinite(module.training_step(batch, 0))
 
 
 def test_the_mean_of_several_teachers_maps_goes_on_to_have_their_mean_logits_as_its_mean():

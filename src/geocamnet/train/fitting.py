@@ -37,11 +37,13 @@ class OnLooker:
         network: a teacher, or a student that was fitted before.
         stride: pixels per cell of its class maps.
         order: for each class that is taught, its place among the network's outputs; None where they are the same.
+        scale: pixels of a photograph's side as this network was fitted to see it, for each that the student sees.
     """
 
     network: Network
     stride: int = 32
     order: Tensor | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -295,23 +297,43 @@ class Fitting(pl.LightningModule):
 
     @torch.no_grad()
     def _taught_online(self, images: Tensor, lessons: Lessons) -> tuple[Evidence, list[Tensor]]:
-        """Return the mean of what all that look on say, on the student's raster, and the features of the first."""
+        """Return the mean of what all that look on say, on the student's raster, and the features of the first.
+
+        Each looks at the scale it was fitted at: texture of another size is another texture to it.
+        """
         seen_hw = (images.shape[2], images.shape[3])
         own = Raster(lessons.recipe.map_stride, seen_hw)
         said: list[Evidence] = []
         first: list[Tensor] = []
         for one in lessons.on_lookers:
             one.network.to(self.device).eval()
+            theirs = at_scale(images, one.scale)
+            theirs_hw = (theirs.shape[2], theirs.shape[3])
             with self._autocast_of_teacher():
-                stages = self._stages(one.network, images) if not said else [one.network.features(images)]
+                stages = self._stages(one.network, theirs) if not said else [one.network.features(theirs)]
             stages = [features.float() for features in stages]
-            first = first or stages
+            first = first or [_at_size(features, theirs_hw, seen_hw) for features in stages]
             logits, maps = one.network.evidence(stages[-1])
             if one.order is not None:
                 order = one.order.to(self.device)
                 logits, maps = logits[:, order], maps[:, order]
-            said.append(Evidence(logits, bring_maps(maps, Raster(one.stride, seen_hw), own)))
+            said.append(Evidence(logits, bring_maps(maps, Raster(one.stride, theirs_hw), own)))
         return mean_evidence(said), first
+
+
+def at_scale(images: Tensor, scale: float) -> Tensor:
+    """Return images (B, 3, H, W) ``scale`` times as large, antialiased where they shrink."""
+    size_hw = [max(1, round(side * scale)) for side in images.shape[2:]]
+    if size_hw == list(images.shape[2:]):
+        return images
+    scaled = F.interpolate(images, size=size_hw, mode="bilinear", antialias=True, align_corners=False)
+    return scaled.contiguous(memory_format=torch.channels_last)
+
+
+def _at_size(features: Tensor, taken_hw: tuple[int, int], wanted_hw: tuple[int, int]) -> Tensor:
+    """Bring features (B, K, h, w) of images of one size to the cells they would have on the same images of another."""
+    stride = round(taken_hw[0] / features.shape[2])
+    return bring_maps(features, Raster(stride, taken_hw), Raster(stride, wanted_hw))
 
 
 def mean_evidence(said: Sequence[Evidence]) -> Evidence:

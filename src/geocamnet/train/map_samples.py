@@ -19,6 +19,7 @@ from geocamnet.train.index import IndexRow
 from geocamnet.train.localise import OTHER, Heatmap, HeatmapOf, Predict, Sample, localise
 from geocamnet.train.mosaics import Borders, mosaics
 from geocamnet.train.refinements import REFINEMENTS, Refinement
+from geocamnet.train.segmentation import segmentation
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def judge_heatmaps(
         seed: of the mosaics.
 
     Returns:
-        What `localise` returns, with ``"kind"``: ``"masks"`` or ``"mosaics"``. The mosaics are then the 2x2 ones;
+        What `localise` returns, with ``"kind"``: ``"masks"`` or ``"mosaics"``. On masks ``"segmentation"`` holds what
+        `segmentation` returns. The mosaics are the 2x2 ones;
         ``"voronoi"`` holds what `localise` returns on as many mosaics of Voronoi cells.
 
     Raises:
@@ -75,7 +77,12 @@ def judge_heatmaps(
             methods.pop("model_field")
         val = mask_samples(data, masked_val, names, read_row=read_row, others=others)
         test = mask_samples(data, masked_test, names, read_row=read_row, others=others)
-        return {"kind": "masks", **localise(val, test, shipped, names, others=methods)}
+        of_pixels = (mask_samples(data, rows, names, read_row=read_row) for rows in (masked_val, masked_test))
+        return {
+            "kind": "masks",
+            **localise(val, test, shipped, names, others=methods),
+            "segmentation": segmentation(*of_pixels, predict, card, names),
+        }
     methods.pop("model_field")
     by_class = [_by_class(rows, names) for rows in (rows_val, rows_test)]
     common = sorted(c for c in by_class[0] if c in by_class[1])

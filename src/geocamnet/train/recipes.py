@@ -261,7 +261,7 @@ class DistilRecipe(FitRecipe):
         feature_weight: of the teacher's features, which the student's are to give by linear maps, stage by stage where
             strides are equal, and the last ones; needs ``teacher_maps = "online"``.
         teacher_maps: ``stored`` maps are cropped with the photograph; ``online`` runs the teacher on the very
-            crop the student sees (Beyer et al. 2022, arXiv 2106.05237).
+            crop the student sees (Beyer et al. 2022, arXiv 2106.05237), at the scale the teacher was trained at.
     """
 
     backbone: str = "mobilenetv3_small_075"

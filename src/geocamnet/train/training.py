@@ -128,7 +128,7 @@ def distil(
             maps = _stored_maps(data, teachers[0], cards[0])
             lessons = Lessons(recipe, shared)
         else:
-            on_lookers = tuple(_on_looker(one, cards[0].class_names) for one in teachers)
+            on_lookers = tuple(_on_looker(one, cards[0].class_names, recipe.image_px) for one in teachers)
             first = on_lookers[0].network
             if not isinstance(first, Teacher):
                 raise ModelError(f"{teachers[0]}: is a student's run. Name a teacher's, made by geocamnet train.")
@@ -228,10 +228,11 @@ def _check_teachers(data: Path, recipe: DistilRecipe, teachers: Sequence[Path], 
         raise DataError("Several teachers must look at the student's crops themselves; use --teacher-maps online.")
 
 
-def _on_looker(run: Path, classes: Sequence[str]) -> OnLooker:
+def _on_looker(run: Path, classes: Sequence[str], image_px: int) -> OnLooker:
     network, card = load_network(run)
     order = torch.tensor([card.class_names.index(name) for name in classes])
-    return OnLooker(network.requires_grad_(False), card.map_stride, order)
+    scale = (card.long_side_px or image_px) / image_px
+    return OnLooker(network.requires_grad_(False), card.map_stride, order, scale)
 
 
 def _stored_maps(data: Path, teacher: Path, card: ModelCard) -> StoredMaps:
