@@ -579,7 +579,7 @@ def test_a_teacher_looks_at_the_scale_it_was_fitted_at(scale):
     with torch.no_grad():
         own = teacher(F.interpolate(batch["image"], size=(side_px, side_px), mode="bilinear", antialias=True))
     torch.testing.assert_close(said.logits, own.logits)
-    # At twice the scale its cells of 32 px lie where the student's of 16 do, but for half a pixel; at half there is one.
+    # At twice the scale its cells of 32 px lie where the student's of 16 do, half a pixel aside; at half there is one.
     spread = float(own.class_maps.std())
     torch.testing.assert_close(said.class_maps, own.class_maps.expand(-1, -1, 4, 4), rtol=0, atol=0.1 * spread)
     assert [one.shape[2:] for one in features] == [one.shape[2:] for one in teacher.stages(batch["image"])]
