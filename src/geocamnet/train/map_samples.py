@@ -77,12 +77,9 @@ def judge_heatmaps(
             methods.pop("model_field")
         val = mask_samples(data, masked_val, names, read_row=read_row, others=others)
         test = mask_samples(data, masked_test, names, read_row=read_row, others=others)
-        of_pixels = (mask_samples(data, rows, names, read_row=read_row) for rows in (masked_val, masked_test))
-        return {
-            "kind": "masks",
-            **localise(val, test, shipped, names, others=methods),
-            "segmentation": segmentation(*of_pixels, predict, card, names),
-        }
+        judged_maps = localise(val, test, shipped, names, others=methods)
+        val, test = (mask_samples(data, rows, names, read_row=read_row) for rows in (masked_val, masked_test))
+        return {"kind": "masks", **judged_maps, "segmentation": segmentation(val, test, predict, card, names)}
     methods.pop("model_field")
     by_class = [_by_class(rows, names) for rows in (rows_val, rows_test)]
     common = sorted(c for c in by_class[0] if c in by_class[1])

@@ -5,6 +5,7 @@ most evidence, and a class named where it is not counts against it, as in semant
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,14 @@ def segmentation(
         maps = np.asarray(predict(sample.image)[1], np.float32) + np.reshape(card.class_bias, (-1, 1, 1))
         return place_maps(maps, sample.mask.shape, card).argmax(axis=0)
 
-    namers: dict[str, Namer] = {
-        "model": model,
-        **{name: lambda sample, name=name: tables[name][_level(levels[name](sample.image))] for name in levels},
-        "commonest": lambda sample: np.full(sample.mask.shape, areas.argmax()),
-    }
+    def by_level(name: str, sample: Sample) -> Labels:
+        return tables[name][_level(levels[name](sample.image))]
+
+    def commonest(sample: Sample) -> Labels:
+        return np.full(sample.mask.shape, areas.argmax())
+
+    grey_namers = {name: partial(by_level, name) for name in levels}
+    namers: dict[str, Namer] = {"model": model, **grey_namers, "commonest": commonest}
     # Rows are the truth, the last of them "none of the model's classes"; columns are what was named.
     confusion = {name: np.zeros((classes + 1, classes), np.int64) for name in namers}
     photographs = 0
@@ -89,7 +93,7 @@ def _figures(confusion: NDArray[np.int64], class_names: Sequence[str]) -> dict[s
     hits = confusion.diagonal()
     truth, named = confusion[:-1].sum(axis=1), confusion.sum(axis=0)
     iou = hits / np.maximum(truth + named - hits, 1)
-    there = np.flatnonzero(truth)
+    there = [int(c) for c in np.flatnonzero(truth)]
     return {
         "miou": float(iou[there].mean()),
         "accuracy": float(hits.sum() / confusion.sum()),
