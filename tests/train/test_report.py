@@ -302,7 +302,7 @@ def test_pictures_beyond_the_size_of_a_page_are_left_out_and_counted(run, monkey
     [
         (0.80, [0.75, 0.85], True, "is better than the random forest"),
         (0.75, [0.70, 0.80], None, "not beyond doubt"),
-        (0.70, [0.65, 0.75], False, "learnt nothing worth using"),
+        (0.70, [0.65, 0.75], False, "To name rock, without a map of it, the forest does as well"),
     ],
 )
 def test_verdicts_are_no_kinder_than_the_interval(own, interval, good, says):
@@ -313,6 +313,22 @@ def test_verdicts_are_no_kinder_than_the_interval(own, interval, good, says):
     ((is_good, sentence),) = verdicts(metrics)
     assert is_good is good
     assert says in sentence
+
+
+def test_a_model_no_better_than_the_commonest_class_is_said_to_have_learnt_nothing():
+    metrics = {"model": {"balanced_accuracy": 0.33}, "baselines": {"majority": {"balanced_accuracy": 1 / 3}}}
+    ((good, sentence),) = verdicts(metrics)
+    assert good is False
+    assert "learnt nothing worth using" in sentence
+
+
+@pytest.mark.parametrize(("mine", "good"), [(0.5, True), (0.1, False)])
+def test_naming_every_pixel_is_held_against_the_better_of_the_grey_levels(mine, good):
+    table = {name: {"miou": miou, "accuracy": 0.6} for name, miou in (("model", mine), ("grey", 0.2))}
+    table["blurred_grey"] = {"miou": 0.3, "accuracy": 0.4}
+    ((is_good, sentence),) = heat_verdicts({"localisation": {"segmentation": {"table": table}}})
+    assert is_good is good
+    assert "0.300" in sentence
 
 
 def test_verdicts_name_the_best_heatmap_that_knows_no_rock():

@@ -162,14 +162,17 @@ def verdicts(metrics: Mapping[str, Any]) -> list[tuple[bool | None, str]]:
     model = metrics.get("model") or {}
     key, title = ("mAP", "mean average precision") if "mAP" in model else ("balanced_accuracy", "balanced accuracy")
     own = model.get(key)
-    for name, words in (("random_forest", "the random forest"), ("majority", "always naming the commonest class")):
+    for name, words, if_not in (
+        ("random_forest", "the random forest", "To name rock, without a map of it, the forest does as well."),
+        ("majority", "always naming the commonest class", "It has learnt nothing worth using."),
+    ):
         theirs = (metrics.get("baselines") or {}).get(name, {}).get(key)
         if own is None or theirs is None:
             continue
         low, high = (model.get("intervals") or {}).get(key, (None, None))
         pair = f"{title} {own:.3f} against {theirs:.3f}"
         if own <= theirs:
-            found.append((False, f"The model is not better than {words}: {pair}. It has learnt nothing worth using."))
+            found.append((False, f"The model is not better than {words}: {pair}. {if_not}"))
         elif low is not None and low <= theirs:
             found.append(
                 (None, f"The model is above {words}, but not beyond doubt: {pair}, interval {low:.3f} to {high:.3f}.")
@@ -184,7 +187,8 @@ def verdicts(metrics: Mapping[str, Any]) -> list[tuple[bool | None, str]]:
 def heat_verdicts(metrics: Mapping[str, Any]) -> list[tuple[bool | None, str]]:
     """Return in words how the model's heatmaps stand to the best that know no rock: (good; the sentence)."""
     found: list[tuple[bool | None, str]] = []
-    table = (metrics.get("localisation") or {}).get("table") or {}
+    judged = metrics.get("localisation") or {}
+    table = judged.get("table") or {}
     plain = {name: table[name] for name in PLAIN_HEATMAPS if name in table}
     if plain and "model" in table:
         for figure, words in FIGURES_OF_HEAT.items():
@@ -200,6 +204,17 @@ def heat_verdicts(metrics: Mapping[str, Any]) -> list[tuple[bool | None, str]]:
                     f"({TITLES[best].lower()}, {rival:.3f}).",
                 )
             )
+    if pixels := (judged.get("segmentation") or {}).get("table"):
+        mine, rival = pixels["model"]["miou"], max(pixels[name]["miou"] for name in ("grey", "blurred_grey"))
+        place = "above" if mine > rival else "not above"
+        found.append(
+            (
+                mine > rival,
+                f"Every pixel named, of all classes: the model's mean IoU ({mine:.3f}, "
+                f"{pixels['model']['accuracy']:.0%} of the pixels right) is {place} what grey levels "
+                f"tell ({rival:.3f}).",
+            )
+        )
     return found
 
 
