@@ -1,9 +1,10 @@
 """Names and heatmaps judged against an expert's pixel masks, on thin sections no network has seen (`make sandstone`).
 
 Nine fields of five sandstone sections, in PPL and XPL, are cut into windows, each named for the mineral that fills
-most of what is labelled in it (`sandstone_windows`). With that name alone, a fold per section: train → cam → distil
-(with the teacher and alone) → evaluate, with recipes/sandstone-masks.toml. What is finished is kept in out/sandstone,
-so that a stopped run goes on; the figures are written to results/sandstone-masks.json.
+most of what is labelled in it, where that is enough (`sandstone_windows`). With that name alone, a fold per section:
+train → distil (alone; then with two teachers, the teacher and the student alone) → evaluate, with
+recipes/sandstone-masks.toml. What is finished is kept in out/sandstone, so that a stopped run goes on; the figures are
+written to results/sandstone-masks.json.
 
 The data are GPL-3.0: what is trained on them is not shipped, nothing of them is committed. It is sandstone, not
 carbonate: it is here for its masks.
@@ -34,8 +35,9 @@ CAVEATS = (
     "Sandstone, not carbonate: minerals as grains, where the project names fabrics. It is measured for its masks.",
     "Nine fields of five thin sections: a fold tests on one section, chooses on another, trains on three.",
     "Windows of 256 px overlap within a field (stride 160), so their number says little; sections are what counts.",
-    "A window is named for the mineral that fills most of its labelled pixels, be it just above half of them, and "
-    "grains that nobody outlined may fill more: some names are noise.",
+    "A window is named for the mineral that fills most of its labelled pixels, six tenths or more; grains that nobody "
+    "outlined may fill more: some names are noise. Windows with less than three tenths of their pixels labelled have "
+    "no name; heatmaps are judged on them too.",
     "Heatmaps are judged inside the labelled grains alone: heat on what is not labelled counts neither way, heat on "
     "another labelled mineral counts as wrong.",
     "The classifier is taught the mineral that fills most of a window; heatmaps are judged for every mineral in it.",
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare(out / "raw", data, preparing)
     folds = chosen.folds or list(range(preparing.folds))
     teaching, studying = settings(TrainRecipe, recipe["train"]), settings(DistilRecipe, recipe["distil"])
-    fit_folds(data, runs, teaching, studying, folds=folds, seeds=chosen.seeds)
+    fit_folds(data, runs, teaching, studying, folds=folds, seeds=chosen.seeds, alone_teaches=True)
     result = judge(data, runs, folds, chosen.seeds)
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)

@@ -1,4 +1,4 @@
-"""Windows of the sandstone fields, each named for the mineral that fills most of what is labelled in it: a RAW folder.
+"""Windows of the sandstone fields, named for the mineral that fills most of what is labelled in them: a RAW folder.
 
 The photographs (../shared/data/sandstone-masks, GPL-3.0) and what is cut from them stay out of the repository.
 """
@@ -18,8 +18,11 @@ from geocamnet.images import read_image, write_image, written_aside
 MINERALS = ("feldspar", "lithic_fragment", "plagioclase", "quartz")  # mask values 1 to 4; 0 is not labelled
 LIGHTS = ("ppl", "xpl")
 WINDOW_PX, STRIDE_PX = 256, 160
-MAJORITY = 0.5  # of the labelled pixels, to be more than
-LEAST_LABELLED = 0.1  # of the window: a corner of a grain names no window
+LEAST_LABELLED = 0.1  # of a window that is cut at all
+MAJORITY = 0.5  # of its labelled pixels, to be more than
+# A grain that fills a little of a window names it badly: what is not labelled may be another mineral's. Windows below
+# these shares are cut, and judged by their masks, but have no name.
+NAMED_LABELLED, NAMED_MAJORITY = 0.3, 0.6
 COLUMNS = ("image", "labels", "section", "field", "light", "mask")
 
 
@@ -28,7 +31,8 @@ def windows(
 ) -> Iterator[tuple[int, int, str]]:
     """Yield (top, left, mineral) of the windows in which one mineral fills more than half of the labelled pixels.
 
-    Windows with less than a tenth of their pixels labelled are left out.
+    Windows with less than a tenth of their pixels labelled are left out; the mineral is "" where less than three
+    tenths are labelled, or the mineral fills no more than six tenths of these.
 
     Args:
         mask: uint8 (H, W), 0 not labelled, v is the v-th of `MINERALS`.
@@ -41,7 +45,8 @@ def windows(
             counts = np.bincount(part.ravel(), minlength=len(MINERALS) + 1)[1:]
             labelled = counts.sum()
             if labelled >= LEAST_LABELLED * part.size and counts.max() > MAJORITY * labelled:
-                yield top, left, MINERALS[int(counts.argmax())]
+                sure = labelled >= NAMED_LABELLED * part.size and counts.max() > NAMED_MAJORITY * labelled
+                yield top, left, MINERALS[int(counts.argmax())] if sure else ""
 
 
 def cut(source: Path, raw: Path, *, window_px: int = WINDOW_PX, stride_px: int = STRIDE_PX) -> Path:

@@ -16,13 +16,15 @@ from sandstone_windows import MINERALS, cut, windows
 
 def test_a_window_is_named_for_what_fills_more_than_half_of_its_labelled_pixels():
     mask = np.zeros((8, 20), np.uint8)
-    mask[0, :3], mask[1, :2] = 4, 1  # 3 of quartz, 2 of feldspar: quartz, few as they are
+    mask[0, :4], mask[1, :2] = 4, 1  # 4 of quartz, 2 of feldspar: quartz
     mask[0, 4:6], mask[1, 4:6] = 1, 2  # half and half
     mask[0, 8:10], mask[1, 8:10], mask[2, 8] = 1, 2, 3  # the most, but not more than half
     mask[4:8, 12:16] = 3  # all of it, in the second row
     mask[0, 16] = 1  # the only mineral, but hardly there
+    mask[4, :2] = 1  # the only mineral, but of too little to name a window
+    mask[4, 4:8], mask[5, 4:7] = 1, 2  # more than half, but not by far
     found = list(windows(mask, window_px=4, stride_px=4))
-    assert found == [(0, 0, "quartz"), (4, 12, "plagioclase")]
+    assert found == [(0, 0, "quartz"), (4, 0, ""), (4, 4, ""), (4, 12, "plagioclase")]
 
 
 def test_windows_overlap_by_the_stride_and_stay_inside():
