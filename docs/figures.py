@@ -287,12 +287,15 @@ def _all_drawn(result: Mapping[str, Any]) -> list[str]:
     )
     where, columns = "exact masks of fields of two or three fabrics", {"miou": "mean IoU", "accuracy": "pixels right"}
     titles = {**MAPS, "grey": "the grey level of a pixel", "blurred_grey": "the grey level around a pixel"}
+    titles |= {"commonest": WHO["majority"]}
     return [
         about,
         "",
         *_tables(result, where, result["area_share"], every=True),
         "",
-        *table("every pixel named, of all classes", result["pixels"], titles | {"commonest": WHO["majority"]}, columns),
+        *table("every pixel named, of all classes", result["pixels"], titles, columns),
+        "",
+        *table("names, by light", result["names_by_light"], _by_light(WHO), NAME_FIGURES),
         *caveats([*_verdicts(result["names"]), *_flat_maps(result), *result["caveats"]]),
     ]
 
@@ -303,7 +306,8 @@ def _all_drawn_briefly(result: Mapping[str, Any]) -> list[str]:
     maps = {who: _mean(row["pixel_ap"]) for who, row in result["heatmaps"].items()}
     return [
         f"`make drawn`: {len(result['classes'])} classes, fields of two or three fabrics with exact masks, learnt from "
-        f"names alone. Every pixel named, mean IoU of all classes: student {pixels['student']:.2f}, teacher "
+        f"names alone. Every pixel named, mean IoU of all classes: student {pixels['student']:.2f} (with PPL and XPL "
+        f"together {pixels['student_field']:.2f}), teacher "
         f"{pixels['teacher']:.2f}, alone {pixels['student_alone']:.2f}, grey level "
         f"{max(pixels['grey'], pixels['blurred_grey']):.2f}. Where a class is that is there, pixel AP: student "
         f"{maps['student']:.2f}, grey level {maps['grey']:.2f}. Names, balanced accuracy: student "

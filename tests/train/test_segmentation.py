@@ -67,3 +67,22 @@ def test_a_class_that_is_not_there_counts_against_who_names_it(tiny_card):
 
     judged = segmentation([halves()], [halves()], of_absent, tiny_card, NAMES)["table"]["model"]
     assert judged == {"miou": 0.0, "accuracy": 0.0, "per_class": {"a": 0.0, "b": 0.0}}
+
+
+def test_the_pixels_of_a_field_are_named_by_the_evidence_of_its_photographs(tiny_card):
+    # Each light alone is wrong on one half; together they are right on both.
+    left, right = np.full((32, 64, 3), 10, np.uint8), np.full((32, 64, 3), 20, np.uint8)
+    mask = halves().mask
+    maps = {10: ((2, 0), (0, 0)), 20: ((0, 0), (0, 1))}
+
+    def predict(image):
+        (a_left, a_right), (b_left, b_right) = maps[int(image[0, 0, 0])]
+        of_a = np.repeat([a_left, a_right], 8)[None].repeat(8, axis=0)
+        of_b = np.repeat([b_left, b_right], 8)[None].repeat(8, axis=0)
+        return np.full(3, 1 / 3), np.stack([of_a, of_b, 0 * of_a - 1]).astype(np.float32)
+
+    field = Sample(left, mask, (0, 1), (right,))
+    judged = segmentation([halves()], [field], predict, tiny_card, NAMES)["table"]
+    assert judged["model_field"]["accuracy"] == pytest.approx(1, abs=0.02)
+    assert judged["model"]["accuracy"] < 0.6
+    assert "model_field" not in segmentation([halves()], [halves(levels=(10, 10))], predict, tiny_card, NAMES)["table"]

@@ -78,7 +78,8 @@ def judge_heatmaps(
         val = mask_samples(data, masked_val, names, read_row=read_row, others=others)
         test = mask_samples(data, masked_test, names, read_row=read_row, others=others)
         judged_maps = localise(val, test, shipped, names, others=methods)
-        val, test = (mask_samples(data, rows, names, read_row=read_row) for rows in (masked_val, masked_test))
+        val = mask_samples(data, masked_val, names, read_row=read_row)
+        test = mask_samples(data, masked_test, names, read_row=read_row, others=others)
         return {"kind": "masks", **judged_maps, "segmentation": segmentation(val, test, predict, card, names)}
     methods.pop("model_field")
     by_class = [_by_class(rows, names) for rows in (rows_val, rows_test)]

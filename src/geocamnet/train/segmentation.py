@@ -36,6 +36,8 @@ def segmentation(
     that shows this level most often in ``samples_val``, every class counting alike; ``blurred_grey`` does so with the
     level of its surroundings, as coarse as a class map; ``commonest`` names every pixel as most of ``samples_val`` are.
 
+    ``model_field`` names the pixels of a field by the evidence of all its photographs (PPL, XPL), where they are there.
+
     Args:
         samples_val: what the baselines learn from; none of the test's sections.
         samples_test: where everything is reported.
@@ -43,8 +45,8 @@ def segmentation(
         class_names: C names.
 
     Returns:
-        ``{"table": {method: {"miou", "accuracy", "per_class"}}, "n_photographs"}``; methods are ``model`` and the
-        baselines, ``accuracy`` is the share of scored pixels that are named rightly.
+        ``{"table": {method: {"miou", "accuracy", "per_class"}}, "n_photographs"}``; methods are ``model``,
+        ``model_field`` and the baselines, ``accuracy`` is the share of scored pixels that are named rightly.
     """
     classes = len(class_names)
     levels = {"grey": grey, "blurred_grey": blurred_grey}
@@ -57,9 +59,23 @@ def segmentation(
     areas = seen["grey"].sum(axis=1)
     tables = {name: (counts / np.maximum(areas, 1)[:, None]).argmax(axis=0) for name, counts in seen.items()}
 
+    latest: list[Any] = [None, None]  # one prediction serves a photograph and its field
+
+    def evidence(sample: Sample) -> NDArray[np.float32]:
+        if latest[0] is not sample:
+            latest[:] = [sample, np.asarray(predict(sample.image)[1], np.float32)]
+        maps: NDArray[np.float32] = latest[1]
+        return maps
+
+    def strongest(maps: NDArray[np.float32], sample: Sample) -> Labels:
+        return place_maps(maps + np.reshape(card.class_bias, (-1, 1, 1)), sample.mask.shape, card).argmax(axis=0)
+
     def model(sample: Sample) -> Labels:
-        maps = np.asarray(predict(sample.image)[1], np.float32) + np.reshape(card.class_bias, (-1, 1, 1))
-        return place_maps(maps, sample.mask.shape, card).argmax(axis=0)
+        return strongest(evidence(sample), sample)
+
+    def model_field(sample: Sample) -> Labels:
+        maps = [evidence(sample), *(np.asarray(predict(one)[1], np.float32) for one in sample.registered)]
+        return strongest(np.mean(maps, axis=0, dtype=np.float32), sample)
 
     def by_level(name: str, sample: Sample) -> Labels:
         return tables[name][_level(levels[name](sample.image))]
@@ -68,17 +84,20 @@ def segmentation(
         return np.full(sample.mask.shape, areas.argmax())
 
     grey_namers = {name: partial(by_level, name) for name in levels}
-    namers: dict[str, Namer] = {"model": model, **grey_namers, "commonest": commonest}
+    namers: dict[str, Namer] = {"model": model, "model_field": model_field, **grey_namers, "commonest": commonest}
     # Rows are the truth, the last of them "none of the model's classes"; columns are what was named.
     confusion = {name: np.zeros((classes + 1, classes), np.int64) for name in namers}
-    photographs = 0
+    photographs, fields = 0, False
     for sample in samples_test:
         photographs += 1
+        fields = fields or bool(sample.registered)
         scored = sample.mask != UNSCORED
         truth = np.where(sample.mask == OTHER, classes, sample.mask.astype(np.intp) - 1)[scored]
         for name, named in namers.items():
             pairs = truth * classes + named(sample)[scored]
             confusion[name] += np.bincount(pairs, minlength=(classes + 1) * classes).reshape(classes + 1, classes)
+    if not fields:
+        del confusion["model_field"]
     return {
         "table": {name: _figures(counts, class_names) for name, counts in confusion.items()},
         "n_photographs": photographs,
