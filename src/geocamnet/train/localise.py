@@ -181,6 +181,19 @@ def localise(
     }
 
 
+def maps_of_samples(predict: Predict) -> Callable[[Sample], NDArray[np.float32]]:
+    """Return what gives the class maps (C, h, w) of a sample, and predicts once where several ask for the same one."""
+    latest: list[Any] = [None, None]
+
+    def class_maps(sample: Sample) -> NDArray[np.float32]:
+        if latest[0] is not sample:
+            latest[:] = [sample, np.asarray(predict(sample.image)[1], np.float32)]
+        maps: NDArray[np.float32] = latest[1]
+        return maps
+
+    return class_maps
+
+
 def equivariance_error(predict: Predict, image: NDArray[np.uint8], card: ModelCard) -> float:
     """Return how much class maps change when the stage is turned or the slide flipped; 0 is perfect.
 

@@ -16,7 +16,7 @@ from geocamnet.card import ModelCard
 from geocamnet.errors import DataError
 from geocamnet.images import read_image
 from geocamnet.train.index import IndexRow
-from geocamnet.train.localise import OTHER, Heatmap, HeatmapOf, Predict, Sample, localise
+from geocamnet.train.localise import OTHER, Heatmap, HeatmapOf, Predict, Sample, localise, maps_of_samples
 from geocamnet.train.mosaics import Borders, mosaics
 from geocamnet.train.refinements import REFINEMENTS, Refinement
 from geocamnet.train.segmentation import segmentation
@@ -150,13 +150,7 @@ def mask_samples(
 def _methods(predict: Predict, card: ModelCard, untrained: Predict | None) -> dict[str, HeatmapOf]:
     from geocamnet.runtime.heatmap import place_maps, scale_maps
 
-    latest: list[Any] = [None, None]  # one prediction serves all methods of a sample
-
-    def class_maps(sample: Sample) -> NDArray[np.float32]:
-        if latest[0] is not sample:
-            latest[:] = [sample, np.asarray(predict(sample.image)[1], np.float32)]
-        maps: NDArray[np.float32] = latest[1]
-        return maps
+    class_maps = maps_of_samples(predict)
 
     def placed(maps: NDArray[np.float32], sample: Sample) -> dict[int, Heatmap]:
         chosen = list(sample.labels)

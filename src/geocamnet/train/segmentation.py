@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geocamnet.card import ModelCard
 from geocamnet.runtime.heatmap import place_maps
-from geocamnet.train.localise import OTHER, UNSCORED, Predict, Sample
+from geocamnet.train.localise import OTHER, UNSCORED, Predict, Sample, maps_of_samples
 from geocamnet.train.plain_heatmaps import blurred_grey, grey
 
 LEVELS = 64  # of grey, told apart by the baselines
@@ -59,13 +59,7 @@ def segmentation(
     areas = seen["grey"].sum(axis=1)
     tables = {name: (counts / np.maximum(areas, 1)[:, None]).argmax(axis=0) for name, counts in seen.items()}
 
-    latest: list[Any] = [None, None]  # one prediction serves a photograph and its field
-
-    def evidence(sample: Sample) -> NDArray[np.float32]:
-        if latest[0] is not sample:
-            latest[:] = [sample, np.asarray(predict(sample.image)[1], np.float32)]
-        maps: NDArray[np.float32] = latest[1]
-        return maps
+    evidence = maps_of_samples(predict)
 
     def strongest(maps: NDArray[np.float32], sample: Sample) -> Labels:
         return place_maps(maps + np.reshape(card.class_bias, (-1, 1, 1)), sample.mask.shape, card).argmax(axis=0)
