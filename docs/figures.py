@@ -85,7 +85,12 @@ SHOWN = (
     *("student", "student_texture", "student_field", "student_alone", "teacher", "untrained"),
     *("grey", "edges", "centre", "random"),
 )
-NAME_FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+NAME_FIGURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "nll": "log loss (low is good)",
+}
 
 
 def figures(root: Path = ROOT, *, every: bool = False) -> str:

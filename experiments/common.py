@@ -22,7 +22,7 @@ log = logging.getLogger("geocamnet")
 
 ROOT = Path(__file__).parents[1]
 SECOND_SEED = 100  # of a second pass, that it doesn't see the very crops of the first
-FIGURES = ("accuracy", "balanced_accuracy", "macro_f1")
+FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
 HEAT = ("miou", "pixel_ap", "energy", "pointing")
 MARKS = ("heat_share", "area_share", "ratio", "heat_share_unmarked")
 
