@@ -64,6 +64,9 @@ ablation: $(STAMP) ## what each part of distillation is worth: hours, results/di
 ceiling: $(STAMP) ## how well these labels can be predicted at all; needs make folds
 	@$(BIN)/python experiments/label_ceiling.py
 
+drawn: $(STAMP)   ## all 22 classes, drawn, heatmaps against exact masks: results/drawn-sections.json
+	@$(BIN)/python experiments/drawn_sections.py
+
 sandstone: $(STAMP) ## heatmaps against an expert's masks, of ../shared/data: results/sandstone-masks.json
 	@$(BIN)/python experiments/sandstone_masks.py
 
