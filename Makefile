@@ -88,7 +88,7 @@ results: demo start real folds places bundled ceiling ablation drawn sandstone l
 	@$(BIN)/python docs/figures.py
 
 bench: $(STAMP)  ## what speed is, as ratios in one run (an hour): results/speed-*.json, results/*-at-size.json
-	@for name in frame texture class_maps precision hour page; do \
+	@for name in frame texture class_maps precision looking hour page; do \
 		$(BIN)/python benchmarks/bench_$$name.py --out results/speed-$$(echo $$name | tr _ -).json || exit 1; done
 	@$(BIN)/python benchmarks/bench_audit.py --files 50000 --out results/audit-at-size.json
 	@$(BIN)/python benchmarks/bench_scan.py --out results/scan-at-size.json

@@ -524,25 +524,6 @@ def test_a_teacher_that_looks_itself_teaches_on_mosaics_too():
     torch.testing.assert_close(images[:8], batch["image"], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("precision", ["auto", "fp32"])
-def test_a_teacher_looks_in_bf16_where_the_processor_has_it_and_teaches_the_same(precision, monkeypatch):
-    recipe = replace(DistilRecipe(backbone="mobilenetv3_small_075"), precision=precision)
-    torch.manual_seed(0)
-    teacher = make_teacher("test_resnet", 3).eval()
-    looked, losses = [], []
-    see = teacher.features
-    monkeypatch.setattr(
-        teacher, "features", lambda images: looked.append(torch.is_autocast_enabled("cpu")) or see(images)
-    )
-    for has_it in (False, True):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has_it=has_it: has_it)
-        module = fitting(lessons=Lessons(recipe, torch.arange(3), (OnLooker(teacher, 32),)), recipe=recipe)
-        module.training_step(batch_of([True] * 4), 0)
-        losses.append([module.sums[f"train_{part}_loss"][0] for part in ("logit", "map")])
-    assert looked == [False, precision == "auto"]
-    np.testing.assert_allclose(*losses, rtol=0.05)
-
-
 def test_several_teachers_teach_the_mean_of_what_they_say_class_by_class_and_cell_by_cell():
     recipe = DistilRecipe(teacher_maps="online", precision="fp32", crop_px=64, map_cells=4, detail_stride=16)
     torch.manual_seed(3)

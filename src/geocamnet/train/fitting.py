@@ -1,7 +1,6 @@
 """What is fitted: a network, the loss of labels, teacher and mosaics, the judging of an epoch, the optimiser."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,16 +254,6 @@ class Fitting(pl.LightningModule):
             stride=self.recipe.map_stride, side_px=side_px,  # type: ignore[attr-defined]
         )  # fmt: skip
 
-    def _autocast_of_teacher(self) -> AbstractContextManager[object]:
-        """Let the teacher look in bf16 on a processor that has it: half the time, and it does not learn.
-
-        The student stays in fp32 there: the gradients of its depthwise convolutions take longer in bf16.
-        """
-        on_cpu = self.device.type == "cpu" and self.recipe.precision == "auto"
-        if on_cpu and torch.cpu._is_avx512_bf16_supported():
-            return torch.autocast("cpu", torch.bfloat16)
-        return nullcontext()
-
     def _teacher_losses(
         self, images: Tensor, stages: list[Tensor], evidence: Evidence, batch: dict[str, Tensor], lessons: Lessons
     ) -> dict[str, Tensor]:
@@ -309,8 +298,7 @@ class Fitting(pl.LightningModule):
             one.network.to(self.device).eval()
             theirs = at_scale(images, one.scale)
             theirs_hw = (theirs.shape[2], theirs.shape[3])
-            with self._autocast_of_teacher():
-                stages = self._stages(one.network, theirs) if not said else [one.network.features(theirs)]
+            stages = self._stages(one.network, theirs) if not said else [one.network.features(theirs)]
             stages = [features.float() for features in stages]
             first = first or [_at_size(features, theirs_hw, seen_hw) for features in stages]
             logits, maps = one.network.evidence(stages[-1])

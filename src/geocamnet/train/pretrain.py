@@ -14,6 +14,7 @@ from geocamnet.train.dataset import PhotographDataset
 from geocamnet.train.fit import Photographs, fit
 from geocamnet.train.fitting import Fitting, Lessons, OnLooker, match_stages
 from geocamnet.train.index import read_index
+from geocamnet.train.looking import halves_when_it_looks, made_quick
 from geocamnet.train.recipes import DistilRecipe, PretrainRecipe, check_fitting
 from geocamnet.train.runs import is_first_process, open_run, write_json
 from geocamnet.train.student import Student, make_student
@@ -33,10 +34,8 @@ class Matching(Fitting):
     """
 
     def __init__(self, student: Student, teacher: Teacher, recipe: PretrainRecipe, *, run: Path | None = None) -> None:
-        lessons = Lessons(
-            DistilRecipe(), torch.zeros(0), (OnLooker(teacher.eval().requires_grad_(False)),),
-            match=match_stages(student, teacher),
-        )  # fmt: skip
+        quick = made_quick(teacher, half=halves_when_it_looks(recipe.precision))
+        lessons = Lessons(DistilRecipe(), torch.zeros(0), (OnLooker(quick),), match=match_stages(student, teacher))
         super().__init__(student, recipe, classes=(), labels="single", prior=np.zeros(0), lessons=lessons, run=run)
         student.head.requires_grad_(False)
         student.class_bias.requires_grad_(False)
@@ -73,7 +72,7 @@ class Matching(Fitting):
         (teacher,) = lessons.on_lookers
         teacher.network.to(self.device)
         with torch.no_grad():
-            theirs = self._stages(teacher.network, images)
+            theirs = [features.float() for features in self._stages(teacher.network, images)]
         network = self.network if self.training else self.judged_network
         return match(self._stages(network, images), theirs)  # type: ignore[no-any-return]
 

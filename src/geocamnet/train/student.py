@@ -127,7 +127,8 @@ class Student(nn.Module):
         return self._evidence_of(self.head(features))
 
     def _own_stages(self, images: Tensor) -> list[Tensor]:
-        return self.trunk((images - self.mean) / self.std)  # type: ignore[no-any-return]
+        normalised = (images - self.mean) / self.std
+        return self.trunk(normalised.to(next(self.trunk.parameters()).dtype))  # type: ignore[no-any-return]
 
     def _evidence_of(self, class_maps: Tensor) -> Evidence:
         return Evidence(class_maps.mean(dim=(2, 3)) + self.class_bias, class_maps)

@@ -72,11 +72,11 @@ class Teacher(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the trunk's last features (B, K, h, w) of float RGB in [0, 1], (B, 3, H, W)."""
-        return self.trunk.forward_features((images - self.mean) / self.std)
+        return self.trunk.forward_features(self._normalised(images))
 
     def stages(self, images: Tensor) -> list[Tensor]:
         """Return the features of every stage of the trunk, the classifier's last."""
-        last, stages = self.trunk.forward_intermediates((images - self.mean) / self.std)
+        last, stages = self.trunk.forward_intermediates(self._normalised(images))
         return [*stages[:-1], last]
 
     def evidence(self, features: Tensor) -> Evidence:
@@ -89,6 +89,10 @@ class Teacher(nn.Module):
     def class_bias(self) -> Tensor:
         """The bias b (C,) of the linear layer."""
         return self.trunk.get_classifier().bias
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """Return images as the trunk wants them, in the precision it computes in."""
+        return ((images - self.mean) / self.std).to(next(self.trunk.parameters()).dtype)
 
     def _check_centred(self, backbone: str) -> None:
         if any(type(one).__name__.endswith("Same") and max(one.stride) > 1 for one in self.trunk.modules()):

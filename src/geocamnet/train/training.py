@@ -22,6 +22,7 @@ from geocamnet.train.finish import constants_of, familiar_of, texture_of
 from geocamnet.train.fit import Photographs, fit
 from geocamnet.train.fitting import Fitting, Lessons, OnLooker, match_stages
 from geocamnet.train.index import IndexRow, class_names, labels_kind, read_index, use_fold
+from geocamnet.train.looking import halves_when_it_looks, made_quick
 from geocamnet.train.recipes import DistilRecipe, FitRecipe, TrainRecipe, check_fitting
 from geocamnet.train.runs import Network, is_first_process, load_network, open_run, read_card, write_json, write_text
 from geocamnet.train.student import count_parameters, make_student
@@ -128,7 +129,7 @@ def distil(
             maps = _stored_maps(data, teachers[0], cards[0])
             lessons = Lessons(recipe, shared)
         else:
-            on_lookers = tuple(_on_looker(one, cards[0].class_names, recipe.image_px) for one in teachers)
+            on_lookers = tuple(_on_looker(one, cards[0].class_names, recipe) for one in teachers)
             first = on_lookers[0].network
             if not isinstance(first, Teacher):
                 raise ModelError(f"{teachers[0]}: is a student's run. Name a teacher's, made by geocamnet train.")
@@ -228,11 +229,12 @@ def _check_teachers(data: Path, recipe: DistilRecipe, teachers: Sequence[Path], 
         raise DataError("Several teachers must look at the student's crops themselves; use --teacher-maps online.")
 
 
-def _on_looker(run: Path, classes: Sequence[str], image_px: int) -> OnLooker:
+def _on_looker(run: Path, classes: Sequence[str], recipe: DistilRecipe) -> OnLooker:
     network, card = load_network(run)
     order = torch.tensor([card.class_names.index(name) for name in classes])
-    scale = (card.long_side_px or image_px) / image_px
-    return OnLooker(network.requires_grad_(False), card.map_stride, order, scale)
+    scale = (card.long_side_px or recipe.image_px) / recipe.image_px
+    quick = made_quick(network, half=halves_when_it_looks(recipe.precision))
+    return OnLooker(quick, card.map_stride, order, scale)
 
 
 def _stored_maps(data: Path, teacher: Path, card: ModelCard) -> StoredMaps:
