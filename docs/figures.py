@@ -225,7 +225,7 @@ def _masked_briefly(result: Mapping[str, Any]) -> list[str]:
         for who, words in (("student", "student"), ("teacher", "teacher"), ("student_alone", "alone"))
     )
     return [
-        f"`make sandstone`: {result['n_test']} windows of {len(result['folds'])} thin sections no network has seen, "
+        f"`make sandstone`: {result['n_test']} named windows of {len(result['folds'])} thin sections no network has seen, "
         f"{len(result['classes'])} minerals, learnt from names alone: {'; '.join(told)}. Names, balanced accuracy: "
         f"{named}, random forest {_mean(names['random_forest']['balanced_accuracy']):.2f}. "
         "[All of it](docs/results.md)."
@@ -234,7 +234,7 @@ def _masked_briefly(result: Mapping[str, Any]) -> list[str]:
 
 def _masked(result: Mapping[str, Any]) -> list[str]:
     about = (
-        f"`make sandstone`: {result['data']}, {len(result['classes'])} minerals, {result['n_test']} windows of "
+        f"`make sandstone`: {result['data']}, {len(result['classes'])} minerals, {result['n_test']} named windows of "
         f"{len(result['folds'])} thin sections, each judged by networks that never saw its section: mean (lowest to "
         f"highest) over the sections. {_networks(result)}"
     )
