@@ -19,6 +19,7 @@ from studies import (
     ceiling_of_labels,
     heat_by_place,
     parts_of_distillation,
+    refinements_of_a_heatmap,
     refusals_of_strangers,
     warning_of_places,
 )
@@ -115,7 +116,7 @@ def figures(root: Path = ROOT, *, every: bool = False) -> str:
         ]
     if every:
         parts += ["", "### Refinements of a heatmap", ""]
-        parts += _refinements(refined) if refined else missing(REFINED, "make refinements")
+        parts += refinements_of_a_heatmap(refined, REFINEMENTS) if refined else missing(REFINED, "make refinements")
     return "\n".join(parts)
 
 
@@ -225,8 +226,8 @@ def _masked_briefly(result: Mapping[str, Any]) -> list[str]:
         for who, words in (("student", "student"), ("teacher", "teacher"), ("student_alone", "alone"))
     )
     return [
-        f"`make sandstone`: {result['n_test']} named windows of {len(result['folds'])} thin sections no network has seen, "
-        f"{len(result['classes'])} minerals, learnt from names alone: {'; '.join(told)}. Names, balanced accuracy: "
+        f"`make sandstone`: {result['n_test']} named windows of {len(result['folds'])} thin sections no network has "
+        f"seen, {len(result['classes'])} minerals, learnt from names alone: {'; '.join(told)}. Names, balanced accuracy: "
         f"{named}, random forest {_mean(names['random_forest']['balanced_accuracy']):.2f}. "
         "[All of it](docs/results.md)."
     ]
@@ -287,8 +288,8 @@ def _all_drawn(result: Mapping[str, Any]) -> list[str]:
     fields, seeds = result["composite_fields"]["test"], len(result["seeds"])
     about = (
         f"`make drawn`: {result['data']}, {len(result['classes'])} classes, {result['n_test']} test photographs and "
-        f"{fields} photographs of composite fields, of sections no network has seen, {seeds} {'runs' if seeds > 1 else 'run'} of each "
-        f"student. {_networks(result)}"
+        f"{fields} photographs of composite fields, of sections no network has seen, {seeds} "
+        f"{'runs' if seeds > 1 else 'run'} of each student. {_networks(result)}"
     )
     where, columns = "exact masks of fields of two or three fabrics", {"miou": "mean IoU", "accuracy": "pixels right"}
     titles = {**MAPS, "grey": "the grey level of a pixel", "blurred_grey": "the grey level around a pixel"}
@@ -367,32 +368,6 @@ def _tables(result: Mapping[str, Any], where: str, area_share: Any, every: bool)
             f"A map that knows nothing has {number(area_share)} of its energy inside, the share of the area."
             + ("" if every else " [All maps that were compared](docs/results.md)."),
         ]
-    return lines
-
-
-def _refinements(result: Mapping[str, Any]) -> list[str]:
-    n, both = result["photographs"], "refined with texture and the grey level"
-    titles = {"model": "the heatmap as it is", **REFINEMENTS, "texture_and_grey": both}
-    titles |= {f"{name}_chosen": f"{title}, settings chosen" for name, title in titles.items()}
-    rows = {
-        name: {**row, **{f"val_{key}": value for key, value in row["validation"].items()}}
-        for name, row in result["table"].items()
-    }
-    columns = {"val_miou": "mean IoU, validation", "val_pixel_ap": "pixel AP, validation", **MAP_FIGURES}
-    lines = [
-        f"`make refinements`: {result['model']}, {n['val']} validation and {n['test']} test photographs with exact "
-        "masks, one model, small numbers. Settings, where chosen, by mean IoU on validation; the test part was judged "
-        "once.",
-        "",
-        *table("heatmaps", rows, titles, columns),
-        "",
-        "| pixel AP of a class in a photograph | validation: difference (95 % interval) | test |",
-        "|---|---:|---:|",
-    ]
-    for one, rivals in result["texture_helps"].items():
-        for rival, gap in rivals.items():
-            cells = (f"{gap[k]['mean']:+.3f} ({gap[k]['low']:+.3f} to {gap[k]['high']:+.3f})" for k in ("val", "test"))
-            lines.append(f"| {titles[one]}, less {titles[rival]} | {' | '.join(cells)} |")
     return lines
 
 

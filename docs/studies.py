@@ -142,6 +142,33 @@ def bundled_precision(root: Path) -> str:
     return "\n".join(lines)
 
 
+def refinements_of_a_heatmap(result: Mapping[str, Any], refinements: Mapping[str, str]) -> list[str]:
+    """Return the table of what refining a heatmap does, ``refinements`` being titled so."""
+    n, both = result["photographs"], "refined with texture and the grey level"
+    titles = {"model": "the heatmap as it is", **refinements, "texture_and_grey": both}
+    titles |= {f"{name}_chosen": f"{title}, settings chosen" for name, title in titles.items()}
+    rows = {
+        name: {**row, **{f"val_{key}": value for key, value in row["validation"].items()}}
+        for name, row in result["table"].items()
+    }
+    columns = {"val_miou": "mean IoU, validation", "val_pixel_ap": "pixel AP, validation", **MAP_FIGURES}
+    lines = [
+        f"`make refinements`: {result['model']}, {n['val']} validation and {n['test']} test photographs with exact "
+        "masks, one model, small numbers. Settings, where chosen, by mean IoU on validation; the test part was judged "
+        "once.",
+        "",
+        *table("heatmaps", rows, titles, columns),
+        "",
+        "| pixel AP of a class in a photograph | validation: difference (95 % interval) | test |",
+        "|---|---:|---:|",
+    ]
+    for one, rivals in result["texture_helps"].items():
+        for rival, gap in rivals.items():
+            cells = (f"{gap[k]['mean']:+.3f} ({gap[k]['low']:+.3f} to {gap[k]['high']:+.3f})" for k in ("val", "test"))
+            lines.append(f"| {titles[one]}, less {titles[rival]} | {' | '.join(cells)} |")
+    return lines
+
+
 def _started(result: Mapping[str, Any]) -> list[str]:
     about = (
         f"`make start`: {result['photographs']:,} {result['data']} without a label, {result['crops_seen']:,} crops of "
