@@ -227,8 +227,8 @@ def _masked_briefly(result: Mapping[str, Any]) -> list[str]:
     )
     return [
         f"`make sandstone`: {result['n_test']} named windows of {len(result['folds'])} thin sections no network has "
-        f"seen, {len(result['classes'])} minerals, learnt from names alone: {'; '.join(told)}. Names, balanced accuracy: "
-        f"{named}, random forest {_mean(names['random_forest']['balanced_accuracy']):.2f}. "
+        f"seen, {len(result['classes'])} minerals, learnt from names alone: {'; '.join(told)}. Names, balanced "
+        f"accuracy: {named}, random forest {_mean(names['random_forest']['balanced_accuracy']):.2f}. "
         "[All of it](docs/results.md)."
     ]
 
