@@ -8,7 +8,7 @@ from pieces import missing, read
 
 FRAME, TEXTURE, MAPS = "results/speed-frame.json", "results/speed-texture.json", "results/speed-class-maps.json"
 PRECISION, HOUR = "results/speed-precision.json", "results/speed-hour.json"
-PAGE = "results/speed-page.json"
+PAGE, LOOKING = "results/speed-page.json", "results/speed-looking.json"
 
 
 def speeds(root: Path) -> str:
@@ -17,6 +17,7 @@ def speeds(root: Path) -> str:
         "A live frame": (FRAME, _frame),
         "Texture": (TEXTURE, _texture),
         "A teacher's class maps": (MAPS, _class_maps),
+        "A teacher that looks on": (LOOKING, _looking),
         "Eight bits": (PRECISION, _precision),
         "An hour of video": (HOUR, _hour),
         "The browser page": (PAGE, _page),
@@ -87,6 +88,19 @@ def _class_maps(result: dict[str, Any]) -> list[str]:
         f"classes {result['exact_all_classes_ms']:.0f} ms a photograph; XGrad-CAM of one class "
         f"{result['xgrad_one_class_ms']:.0f} ms, averaged over six versions of the photograph "
         f"{result['xgrad_six_fold_one_class_ms']:.0f} ms, **{result['ratio']:.1f} times** as long."
+    ]
+
+
+def _looking(result: dict[str, Any]) -> list[str]:
+    lines = ["| times as long as made quick | as it is | under autocast |", "|---|---:|---:|"]
+    for name, one in result["networks"].items():
+        lines.append(f"| {name} | {one['as_it_is_over_quick']:.2f} | {one['autocast_over_quick']:.2f} |")
+    how = "trunk in bf16" if result["bf16"] else "in single precision: this processor has no bf16"
+    return [
+        *lines,
+        "",
+        f"Features of {result['batch']} crops of {result['crop_px']} px, {result['threads']} threads; made quick: "
+        f"normalisation folded into convolutions, {how}.",
     ]
 
 
