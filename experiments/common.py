@@ -27,12 +27,11 @@ HEAT = ("miou", "pixel_ap", "energy", "pointing")
 MARKS = ("heat_share", "area_share", "ratio", "heat_share_unmarked")
 
 
-def fold_options(about: str | None, arguments: Sequence[str] | None, *, name: str, out: str) -> argparse.Namespace:
-    """Read the options of a cross-validation: ``recipe``, ``out``, ``result``, ``seeds`` and ``folds``.
+def options(about: str | None, *, name: str, out: str) -> argparse.ArgumentParser:
+    """Return what reads the options of an experiment with students: ``recipe``, ``out``, ``result`` and ``seeds``.
 
     Args:
         about: the script's docstring, whose first line says what it does.
-        arguments: the words after the script; None takes them from ``sys.argv``.
         name: of the recipe and of the result.
         out: the folder below out/ that keeps what is finished.
     """
@@ -41,6 +40,17 @@ def fold_options(about: str | None, arguments: Sequence[str] | None, *, name: st
     parser.add_argument("--out", type=Path, default=ROOT / "out" / out)
     parser.add_argument("--result", type=Path, default=ROOT / "results" / f"{name}.json")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the students")
+    return parser
+
+
+def fold_options(about: str | None, arguments: Sequence[str] | None, *, name: str, out: str) -> argparse.Namespace:
+    """Read the options of a cross-validation: those of `options`, and ``folds``.
+
+    Args:
+        arguments: the words after the script; None takes them from ``sys.argv``.
+        about, name, out: as for `options`.
+    """
+    parser = options(about, name=name, out=out)
     parser.add_argument("--folds", type=int, nargs="+", help="all of the recipe's without")
     return parser.parse_args(arguments)
 

@@ -7,7 +7,6 @@ whose masks are exact. What is finished is kept in out/drawn, so that a stopped 
 results/drawn-sections.json.
 """
 
-import argparse
 import logging
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import FIGURES, HEAT, ROOT, add, end_well, once, read_recipe, settings, summary
+from common import FIGURES, HEAT, add, end_well, once, options, read_recipe, settings, summary
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image
@@ -47,7 +46,7 @@ CAVEATS = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not finished, then judge, and write the result."""
-    chosen = _options(arguments)
+    chosen = options(__doc__, name="drawn-sections", out="drawn").parse_args(arguments)
     set_up_logging()
     began = time.monotonic()
     recipe, out = read_recipe(chosen.recipe), chosen.out
@@ -136,15 +135,6 @@ def judge(data: Path, composites: Path, runs: Path, seeds: Sequence[int]) -> dic
 
 
 _STUDENTS = {"student": "student", "student_alone": "alone"}
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "drawn-sections.toml")
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "drawn")
-    parser.add_argument("--result", type=Path, default=ROOT / "results" / "drawn-sections.json")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the students")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

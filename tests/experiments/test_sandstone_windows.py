@@ -14,7 +14,7 @@ from geocamnet.train.recipes import PrepareRecipe
 from sandstone_windows import MINERALS, cut, windows
 
 
-def test_a_window_is_named_for_what_fills_more_than_half_of_its_labelled_pixels():
+def test_a_window_is_named_for_what_fills_most_of_its_labelled_pixels_where_that_is_enough():
     mask = np.zeros((8, 20), np.uint8)
     mask[0, :4], mask[1, :2] = 4, 1  # 4 of quartz, 2 of feldspar: quartz
     mask[0, 4:6], mask[1, 4:6] = 1, 2  # half and half

@@ -296,7 +296,7 @@ class Fitting(pl.LightningModule):
         first: list[Tensor] = []
         for one in lessons.on_lookers:
             one.network.to(self.device).eval()
-            theirs = at_scale(images, one.scale)
+            theirs = _at_scale(images, one.scale)
             theirs_hw = (theirs.shape[2], theirs.shape[3])
             stages = self._stages(one.network, theirs) if not said else [one.network.features(theirs)]
             stages = [features.float() for features in stages]
@@ -309,7 +309,7 @@ class Fitting(pl.LightningModule):
         return mean_evidence(said), first
 
 
-def at_scale(images: Tensor, scale: float) -> Tensor:
+def _at_scale(images: Tensor, scale: float) -> Tensor:
     """Return images (B, 3, H, W) ``scale`` times as large, antialiased where they shrink."""
     size_hw = [max(1, round(side * scale)) for side in images.shape[2:]]
     if size_hw == list(images.shape[2:]):

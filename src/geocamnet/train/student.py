@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from geocamnet.errors import ModelError
-from geocamnet.train.teacher import Evidence, continue_edges, normalisation_buffers, not_downloaded
+from geocamnet.train.teacher import Evidence, continue_edges, normalisation_buffers, normalised, not_downloaded
 from geocamnet.train.weights import bundled_start, read_weights, start_from
 
 MAX_PARAMETERS = 800_000
@@ -127,8 +127,7 @@ class Student(nn.Module):
         return self._evidence_of(self.head(features))
 
     def _own_stages(self, images: Tensor) -> list[Tensor]:
-        normalised = (images - self.mean) / self.std
-        return self.trunk(normalised.to(next(self.trunk.parameters()).dtype))  # type: ignore[no-any-return]
+        return self.trunk(normalised(images, self))  # type: ignore[no-any-return]
 
     def _evidence_of(self, class_maps: Tensor) -> Evidence:
         return Evidence(class_maps.mean(dim=(2, 3)) + self.class_bias, class_maps)

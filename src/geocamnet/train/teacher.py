@@ -72,11 +72,11 @@ class Teacher(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the trunk's last features (B, K, h, w) of float RGB in [0, 1], (B, 3, H, W)."""
-        return self.trunk.forward_features(self._normalised(images))
+        return self.trunk.forward_features(normalised(images, self))
 
     def stages(self, images: Tensor) -> list[Tensor]:
         """Return the features of every stage of the trunk, the classifier's last."""
-        last, stages = self.trunk.forward_intermediates(self._normalised(images))
+        last, stages = self.trunk.forward_intermediates(normalised(images, self))
         return [*stages[:-1], last]
 
     def evidence(self, features: Tensor) -> Evidence:
@@ -89,10 +89,6 @@ class Teacher(nn.Module):
     def class_bias(self) -> Tensor:
         """The bias b (C,) of the linear layer."""
         return self.trunk.get_classifier().bias
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        """Return images as the trunk wants them, in the precision it computes in."""
-        return ((images - self.mean) / self.std).to(next(self.trunk.parameters()).dtype)
 
     def _check_centred(self, backbone: str) -> None:
         if any(type(one).__name__.endswith("Same") and max(one.stride) > 1 for one in self.trunk.modules()):
@@ -179,6 +175,12 @@ def normalisation_buffers(trunk: Any, owner: nn.Module) -> tuple[Tensor, Tensor]
         values = torch.tensor(config.get(name) or (0.5, 0.5, 0.5), dtype=torch.float32)
         owner.register_buffer(name, values.view(1, 3, 1, 1))
     return owner.mean, owner.std  # type: ignore[return-value]
+
+
+def normalised(images: Tensor, owner: Any) -> Tensor:
+    """Return images as the trunk of ``owner`` wants them, in the precision it computes in."""
+    scaled: Tensor = (images - owner.mean) / owner.std
+    return scaled.to(next(owner.trunk.parameters()).dtype)
 
 
 def _features_if_pooled(trunk: Any, side_px: int) -> Tensor | None:
