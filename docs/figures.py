@@ -288,7 +288,7 @@ def _all_drawn(result: Mapping[str, Any]) -> list[str]:
     fields, seeds = result["composite_fields"]["test"], len(result["seeds"])
     about = (
         f"`make drawn`: {result['data']}, {len(result['classes'])} classes, {result['n_test']} test photographs and "
-        f"{fields} photographs of composite fields, of sections no network has seen, {seeds} "
+        f"{fields} composite fields, of sections no network has seen, {seeds} "
         f"{'runs' if seeds > 1 else 'run'} of each student. {_networks(result)}"
     )
     where, columns = "exact masks of fields of two or three fabrics", {"miou": "mean IoU", "accuracy": "pixels right"}

@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +64,17 @@ def main() -> None:
     synthesize(drawn / "raw", settings(SynthesizeRecipe, drawing["synthesize"]))
     prepare(drawn / "raw", drawn / "data", settings(PrepareRecipe, drawing["prepare"]))
     start = settings(TrainRecipe, drawing["train"])
-    once(OUT / "runs" / "drawn", lambda run, **how: train(drawn / "data", run, start, **how))
+    once(OUT / "runs" / "drawn", start, partial(train, drawn / "data"))
     teaching = replace(settings(TrainRecipe, recipe["train"]), weights=str((OUT / "runs" / "drawn").relative_to(ROOT)))
     teacher = OUT / "runs" / "teacher"
-    once(teacher, lambda run, **how: train(data, run, teaching, **how))
+    once(teacher, teaching, partial(train, data))
     extract(data, teacher, CamRecipe())
 
     studying = settings(DistilRecipe, recipe["distil"])
     for seed in SEEDS:
         of_seed = replace(studying, seed=seed)
         for who, source in (("student", teacher), ("alone", None)):
-            run = OUT / "runs" / f"{who}-{seed}"
-            once(run, lambda run, r=of_seed, t=source, **how: distil(data, run, r, teacher=t, **how))
+            once(OUT / "runs" / f"{who}-{seed}", of_seed, partial(distil, data, teacher=source))
     result = judge(data, teacher)
 
     model = OUT / "student.onnx"

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
@@ -16,6 +17,7 @@ from geocamnet.errors import GeocamnetError
 from geocamnet.train.cam import extract
 from geocamnet.train.evaluate import evaluate, suffix_of
 from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, TrainRecipe
+from geocamnet.train.runs import recipe_toml
 from geocamnet.train.training import distil, train
 
 log = logging.getLogger("geocamnet")
@@ -24,6 +26,15 @@ ROOT = Path(__file__).parents[1]
 SECOND_SEED = 100  # of a second pass, that it doesn't see the very crops of the first
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
 HEAT = ("miou", "pixel_ap", "energy", "pointing")
+NAMED_WEIGHTS = {"none", "imagenet", "bundled"}
+OF_THE_MACHINE = {
+    "workers",
+    "cache_mb",
+    "devices",
+    "nodes",
+    "compile",
+    "precision",
+}  # change no figure by their meaning
 MARKS = ("heat_share", "area_share", "ratio", "heat_share_unmarked")
 
 
@@ -93,13 +104,13 @@ def fit_folds(
 
 
 def _distil_once(data: Path, run: Path, recipe: DistilRecipe, teachers: Sequence[Path] | None) -> None:
-    once(run, lambda run, **how: distil(data, run, recipe, teacher=teachers, **how))
+    once(run, recipe, partial(distil, data, teacher=teachers))
 
 
 def fit_teacher(data: Path, runs: Path, teaching: TrainRecipe, fold: int, *, stored: bool) -> Path:
     """Return the run ``teacher-FOLD``, fitted if it is not there yet; its maps are ``stored`` where they are needed."""
-    teacher, of_fold = runs / f"teacher-{fold}", replace(teaching, fold=fold)
-    once(teacher, lambda run, **how: train(data, run, of_fold, **how))
+    teacher = runs / f"teacher-{fold}"
+    once(teacher, replace(teaching, fold=fold), partial(train, data))
     if stored:
         extract(data, teacher, CamRecipe())
     return teacher
@@ -125,12 +136,27 @@ def end_well(main: Callable[[], None], command: str) -> None:
         sys.exit(f"Stopped; {command} goes on.")
 
 
-def once(run: Path, fit: Callable[..., Any]) -> None:
-    """Fit a run that is not there, go on with one that was stopped, leave a finished one alone."""
+def once(run: Path, recipe: Any, fit: Callable[..., Any]) -> None:
+    """Fit a run that is not there, go on with one that was stopped, leave a finished one of this recipe alone."""
     if (run / "card.json").is_file():
+        _expect(run, recipe)
         log.info("%s: finished before", run)
         return
-    fit(run, resume=(run / "recipe.toml").is_file())
+    fit(run, recipe, resume=(run / "recipe.toml").is_file())
+
+
+def _expect(run: Path, recipe: Any) -> None:
+    """End with a message if a finished run was fitted by another recipe: its figures would pass for this one's."""
+    (had,) = read_recipe(run / "recipe.toml").values()
+    (wanted,) = tomllib.loads(recipe_toml("recipe", recipe)).values()
+    differ = [key for key in wanted if key not in OF_THE_MACHINE and key in had and had[key] != wanted[key]]
+    if "weights" in differ and not {had["weights"], wanted["weights"]} & NAMED_WEIGHTS:
+        differ.remove("weights")  # a file, which may have moved
+    if differ:
+        how = ", ".join(f"{key} = {had[key]} (now {wanted[key]})" for key in differ)
+        sys.exit(
+            f"{run}: was fitted by another recipe: {how}. Remove it to have it fitted again, or name another --out."
+        )
 
 
 def read_recipe(file: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -53,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all, of two teachers": {TEACHERS: 2},
     "all, and equivariance": {"equivariance_weight": 1.0},
     "all, without mosaics": {"mosaic_weight": 0.0},
+    "all, borders of mosaics bent": {"mosaic_borders": "bent"},
     "all, maps of 8 px cells": {"detail_stride": 8},
     "all, from random weights": {"weights": "none"},
 }
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 second = folds_out / "runs" / f"first-alone-{fold}-0"
                 sources = (teacher, second)[: changed.get(TEACHERS, 1)] or None
                 run = chosen.out / "runs" / f"{_slug(name)}-{fold}-{seed}"
-                once(run, lambda run, r=of_variant, t=sources, **how: distil(data, run, r, teacher=t, **how))
+                once(run, of_variant, partial(distil, data, teacher=sources))
                 figures = judged_once(run, data, fold)
                 add(rows, name, figures, JUDGED)
                 log.info("%s: balanced accuracy %.3f", run.name, figures["balanced_accuracy"])

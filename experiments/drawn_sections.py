@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (data, drawing, preparing),
         (composites, replace(drawing, **COMPOSITES), replace(preparing, **PARTS)),
     ):
-        if not (folder / "index.csv").is_file():
-            synthesize(out / "raw" / folder.name, how)
-            prepare(out / "raw" / folder.name, folder, parts)
+        synthesize(out / "raw" / folder.name, how)
+        prepare(out / "raw" / folder.name, folder, parts)
     teaching = replace(settings(TrainRecipe, recipe["train"]), weights=str(fetch("lite0")))
     studying, runs = settings(DistilRecipe, recipe["distil"]), out / "runs"
-    once(runs / "teacher", lambda run, **how: train(data, run, teaching, **how))
+    once(runs / "teacher", teaching, partial(train, data))
     for seed in chosen.seeds:
         of_seed = replace(studying, seed=seed)
         for who, teacher in (("alone", None), ("student", runs / "teacher")):
-            once(
-                runs / f"{who}-{seed}", lambda run, r=of_seed, t=teacher, **how: distil(data, run, r, teacher=t, **how)
-            )
+            once(runs / f"{who}-{seed}", of_seed, partial(distil, data, teacher=teacher))
     result = judge(data, composites, runs, chosen.seeds)
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)
@@ -116,7 +114,7 @@ def judge(data: Path, composites: Path, runs: Path, seeds: Sequence[int]) -> dic
         "classes": list(student.class_names),
         "seeds": list(seeds),
         "n_test": metrics["n"],
-        "composite_fields": {"val": len(val), "test": len(test)},
+        "composite_fields": {part: len({row.field for row in rows}) for part, rows in (("val", val), ("test", test))},
         "names": names,
         "names_summary": summary(names),
         "names_by_light": lights,

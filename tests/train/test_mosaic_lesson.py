@@ -5,16 +5,17 @@ import pytest
 import torch
 
 from geocamnet.train import mosaics
-from geocamnet.train.mosaic_lesson import equalised, lay_mosaics, mosaic_loss
+from geocamnet.train.mosaic_lesson import Borders, equalised, lay_mosaics, mosaic_loss
 
 
 def batch(count: int = 9) -> torch.Tensor:
     return torch.rand((count, 3, 48, 32), generator=torch.Generator().manual_seed(1))
 
 
-def test_every_pixel_is_its_photographs_own_at_the_same_place() -> None:
+@pytest.mark.parametrize("borders", ["straight", "bent"])
+def test_every_pixel_is_its_photographs_own_at_the_same_place(borders: Borders) -> None:
     images = batch()
-    laid, whose = lay_mosaics(images, np.random.default_rng(3))
+    laid, whose = lay_mosaics(images, np.random.default_rng(3), borders)
     assert laid.shape == (2, 3, 48, 32)
     assert whose.shape == (2, 48, 32)
     for one, shown in enumerate((equalised(images), images)):  # every second mosaic is equally bright
@@ -42,10 +43,27 @@ def test_four_photographs_meet_and_none_is_in_two_mosaics() -> None:
 
 
 def test_every_quarter_has_a_fair_part_of_the_sides() -> None:
-    _, whose = lay_mosaics(batch(80), np.random.default_rng(5))
+    _, whose = lay_mosaics(batch(80), np.random.default_rng(5), "straight")
     for one in whose:
         shares = one.flatten().bincount()[one.unique()] / one.numel()
         assert shares.min() >= 0.3 * 0.3 - 0.05  # whole pixels
+
+
+@pytest.mark.parametrize(("borders", "rows"), [("straight", True), ("bent", False)])
+def test_straight_borders_are_rows_and_columns_and_bent_ones_are_not(borders: Borders, rows: bool) -> None:
+    _, whose = lay_mosaics(batch(80), np.random.default_rng(5), borders)
+    for one in whose:
+        columns = {tuple(column.tolist()) for column in one.T}
+        assert (len(columns) <= 2) is rows
+
+
+def test_bent_borders_wind_and_part_all_four() -> None:
+    images = torch.rand((80, 3, 96, 96), generator=torch.Generator().manual_seed(1))
+    _, whose = lay_mosaics(images, np.random.default_rng(5), "bent")
+    for one in whose:
+        assert len(one.unique()) == 4
+        alike = (one[1:] == one[:-1]).float().mean()  # neighbours: borders are lines, not dust
+        assert alike > 0.9
 
 
 def test_fewer_than_four_photographs_make_no_mosaic() -> None:

@@ -126,7 +126,8 @@ class Fitting(pl.LightningModule):
         """Return the loss of a batch."""
         count, images, whose = len(batch["image"]), batch["image"], None
         if self.recipe.mosaic_weight:
-            mosaics, whose = lay_mosaics(images, np.random.default_rng((self.recipe.seed, 11, self.global_step)))
+            rng = np.random.default_rng((self.recipe.seed, 11, self.global_step))
+            mosaics, whose = lay_mosaics(images, rng, self.recipe.mosaic_borders)
             images = torch.cat([images, mosaics])
         images = images.contiguous(memory_format=torch.channels_last)
         stages = self._stages(self.network, images)

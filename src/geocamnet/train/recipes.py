@@ -158,6 +158,7 @@ class FitRecipe:
             the log prior in training (Menon et al. 2021, arXiv 2007.07314).
         mosaic_weight: of naming every cell of mosaics laid of a batch, every second one equally bright throughout (see
             `mosaic_lesson`); 0 for none.
+        mosaic_borders: ``bent``, as where fabrics meet in rock, or ``straight``.
         equivariance_weight: of maps that turn and shift with the photograph (see `equivariance_lesson`); 0 for none.
         ema: decay a step of the averaged weights that are judged and kept; 0 for none.
         keep: the epoch that is kept: the ``best`` on the validation photographs, or the ``last``, where those are so
@@ -188,6 +189,7 @@ class FitRecipe:
     labels: Literal["auto", "single", "multi"] = "auto"
     balance: Literal["none", "sampler", "logit_adjust"] = "none"
     mosaic_weight: float = 0.0
+    mosaic_borders: Literal["straight", "bent"] = "bent"
     equivariance_weight: float = 0.0
     ema: float = 0.0
     keep: Literal["best", "last"] = "best"
