@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import FIGURES, HEAT, ROOT, add, end_well, once, read_recipe, settings
+from common import FIGURES, HEAT, ROOT, add, distil_once, end_well, once, read_recipe, settings
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.runtime.folder.predict import predict_folder
@@ -32,7 +32,7 @@ from geocamnet.train.recipes import CamRecipe, DistilRecipe, PrepareRecipe, Synt
 from geocamnet.train.report import write_report
 from geocamnet.train.runs import build_network, read_card, write_json
 from geocamnet.train.synthetic import synthesize
-from geocamnet.train.training import distil, train
+from geocamnet.train.training import train
 
 log = logging.getLogger("geocamnet")
 
@@ -74,7 +74,7 @@ def main() -> None:
     for seed in SEEDS:
         of_seed = replace(studying, seed=seed)
         for who, source in (("student", teacher), ("alone", None)):
-            once(OUT / "runs" / f"{who}-{seed}", of_seed, partial(distil, data, teacher=source))
+            distil_once(data, OUT / "runs" / f"{who}-{seed}", of_seed, source)
     result = judge(data, teacher)
 
     model = OUT / "student.onnx"

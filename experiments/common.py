@@ -18,7 +18,7 @@ from geocamnet.train.cam import extract
 from geocamnet.train.evaluate import evaluate, suffix_of
 from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, TrainRecipe
 from geocamnet.train.runs import recipe_toml
-from geocamnet.train.training import distil, train
+from geocamnet.train.training import distil, train, without_teacher
 
 log = logging.getLogger("geocamnet")
 
@@ -98,13 +98,14 @@ def fit_folds(
                 run, recipe = runs / f"{who}-{fold}-{seed}", of_seed
                 if again:
                     first = runs / f"first-{who}-{fold}-{seed}"
-                    _distil_once(data, first, of_seed, sources)
+                    distil_once(data, first, of_seed, sources)
                     recipe = replace(of_seed, seed=SECOND_SEED + seed, weights=str(first), **again)
-                _distil_once(data, run, recipe, sources)
+                distil_once(data, run, recipe, sources)
 
 
-def _distil_once(data: Path, run: Path, recipe: DistilRecipe, teachers: Sequence[Path] | None) -> None:
-    once(run, recipe, partial(distil, data, teacher=teachers))
+def distil_once(data: Path, run: Path, recipe: DistilRecipe, teachers: Path | Sequence[Path] | None) -> None:
+    """Fit a student if it is not there yet; without teachers, alone."""
+    once(run, recipe if teachers else without_teacher(recipe), partial(distil, data, teacher=teachers))
 
 
 def fit_teacher(data: Path, runs: Path, teaching: TrainRecipe, fold: int, *, stored: bool) -> Path:

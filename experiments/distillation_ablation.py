@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from carbonate_folds import RAW
-from common import ROOT, add, end_well, fit_teacher, fold_options, once, read_recipe, settings, summary
+from common import ROOT, add, distil_once, end_well, fit_teacher, fold_options, read_recipe, settings, summary
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image
@@ -33,7 +32,6 @@ from geocamnet.train.predictor import network_predictor
 from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
 from geocamnet.train.runs import load_network, read_card, write_json
-from geocamnet.train.training import distil
 from imagenet_weights import fetch
 
 log = logging.getLogger("geocamnet")
@@ -93,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 second = folds_out / "runs" / f"first-alone-{fold}-0"
                 sources = (teacher, second)[: changed.get(TEACHERS, 1)] or None
                 run = chosen.out / "runs" / f"{_slug(name)}-{fold}-{seed}"
-                once(run, of_variant, partial(distil, data, teacher=sources))
+                distil_once(data, run, of_variant, sources)
                 figures = judged_once(run, data, fold)
                 add(rows, name, figures, JUDGED)
                 log.info("%s: balanced accuracy %.3f", run.name, figures["balanced_accuracy"])

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common import FIGURES, HEAT, add, end_well, once, options, read_recipe, settings, summary
+from common import FIGURES, HEAT, add, distil_once, end_well, once, options, read_recipe, settings, summary
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image
@@ -28,7 +28,7 @@ from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, SynthesizeRecipe, TrainRecipe
 from geocamnet.train.runs import build_network, read_card, write_json
 from geocamnet.train.synthetic import synthesize
-from geocamnet.train.training import distil, train
+from geocamnet.train.training import train
 from imagenet_weights import fetch
 
 log = logging.getLogger("geocamnet")
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for seed in chosen.seeds:
         of_seed = replace(studying, seed=seed)
         for who, teacher in (("alone", None), ("student", runs / "teacher")):
-            once(runs / f"{who}-{seed}", of_seed, partial(distil, data, teacher=teacher))
+            distil_once(data, runs / f"{who}-{seed}", of_seed, teacher)
     result = judge(data, composites, runs, chosen.seeds)
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -295,6 +296,16 @@ def test_teachers_of_different_classes_do_not_teach_together(lighter, teacher, t
     distil(lighter, tmp_path / "other", online, teacher=None)
     with pytest.raises(ModelError, match=r"other: knows other classes \(foam, oolite, vug\) than"):
         distil(lighter, tmp_path / "run", online, teacher=[teacher, tmp_path / "other"])
+
+
+def test_teachers_of_one_and_of_several_labels_do_not_teach_together(lighter, teacher, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(teacher, other)
+    card = json.loads((other / "card.json").read_text(encoding="utf-8"))
+    card |= {"labels": "multi", "label_thresholds": [0.5] * len(card["classes"])}
+    (other / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"other: was fitted for multi labels, .* for single"):
+        distil(lighter, tmp_path / "run", replace(STUDENT, teacher_maps="online"), teacher=[teacher, other])
 
 
 def test_a_stopped_teacher_can_not_teach(lighter, tmp_path):

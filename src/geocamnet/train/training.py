@@ -105,7 +105,7 @@ def distil(
     cards = [read_card(one) for one in teachers]
     if not cards:
         training = [row for row in training if row.labels]
-        recipe = replace(recipe, label_weight=1.0, logit_weight=0.0, map_weight=0.0, feature_weight=0.0)
+        recipe = without_teacher(recipe)
         classes = class_names(training)
     else:
         _check_teachers(data, recipe, teachers, cards)
@@ -155,6 +155,11 @@ def distil(
         data, run, "distil", recipe, rows, training, classes, labels, network,
         resume=resume, maps=maps, lessons=lessons, teacher=about,
     )  # fmt: skip
+
+
+def without_teacher(recipe: DistilRecipe) -> DistilRecipe:
+    """Return the recipe of the same student alone: labels count in full, and no teacher's term is left."""
+    return replace(recipe, label_weight=1.0, logit_weight=0.0, map_weight=0.0, feature_weight=0.0)
 
 
 def adopt(
@@ -224,6 +229,11 @@ def _check_teachers(data: Path, recipe: DistilRecipe, teachers: Sequence[Path], 
             raise ModelError(
                 f"{run}: knows other classes ({', '.join(one.class_names)}) than {teachers[0]} "
                 f"({', '.join(cards[0].class_names)}). Several teachers must know the same."
+            )
+        if one.labels != cards[0].labels:
+            raise ModelError(
+                f"{run}: was fitted for {one.labels} labels, {teachers[0]} for {cards[0].labels}. The mean of logits "
+                "of a softmax and of sigmoids means nothing: name teachers of one kind."
             )
     if len(cards) > 1 and recipe.teacher_maps == "stored":
         raise DataError("Several teachers must look at the student's crops themselves; use --teacher-maps online.")
