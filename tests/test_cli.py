@@ -456,6 +456,18 @@ def test_without_a_model_named_the_bundled_one_is_used_and_told(
     assert "three colour filters" in capsys.readouterr().out
 
 
+def test_a_model_of_one_scale_warns_where_that_of_the_photographs_is_not_known(
+    caplog, tmp_path, make_student, tiny_card, paint
+):
+    model = make_student(tmp_path / "m.onnx", replace(tiny_card, um_per_px=2.5, long_side_px=None))
+    write_image(tmp_path / "a.png", paint((40, 60), "oolite"))
+    main(["run", str(tmp_path / "a.png"), str(tmp_path / "out"), "--model", str(model)])
+    assert any("knows rock at 2.5 um a pixel" in one and "--um-per-px" in one for one in caplog.messages)
+    caplog.clear()
+    main(["run", str(tmp_path / "a.png"), str(tmp_path / "known"), "--model", str(model), "--um-per-px", "5"])
+    assert not any("knows rock at" in one for one in caplog.messages)
+
+
 def test_a_benchmark_shows_its_tables_writes_its_figures_and_keeps_the_fastest(
     capsys, caplog, tmp_path, monkeypatch, make_student, tiny_card
 ):

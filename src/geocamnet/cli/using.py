@@ -32,6 +32,15 @@ def open_model(model: Path | None, *, all_attitudes: bool = False) -> "Model":
     return opened
 
 
+def _warn_of_scale(model: "Model", um_per_px: float | None) -> None:
+    if um_per_px is None and model.card.um_per_px is not None:
+        log.warning(
+            "%s knows rock at %g um a pixel; the scale of what it is shown is not known, and so is taken for the same. "
+            "Grains of another size are other rock to it: name the scale with --um-per-px",
+            model.card.name, model.card.um_per_px,
+        )  # fmt: skip
+
+
 @app.command(sort_key=12)
 def run(
     source: Path,
@@ -57,7 +66,7 @@ def run(
         source: a photograph, or a folder; or its URL in an object store.
         out: folder for tables, pictures and areas.html, the page to read; or a URL to send them to.
         model: model file; the bundled one where none is named.
-        um_per_px: micrometres a pixel, for scale bars and areas in µm².
+        um_per_px: micrometres a pixel, for scale bars, areas in µm² and models that know rock at one scale.
         texture: also measure texture and refine the heatmap with it.
         pairs: take registered photographs whose names differ in the light alone (a_PPL.jpg, a_XPL.jpg) as one.
         all_attitudes: look at every photograph in its eight attitudes (quarter turns, mirror images) and average the
@@ -79,6 +88,7 @@ def run(
     from geocamnet.runtime.prediction import REFUSALS
 
     opened = open_model(model, all_attitudes=all_attitudes)
+    _warn_of_scale(opened, um_per_px)
     alone = not shard and engine == "local"
     with made_for(out, SENT_LAST, source=source, alone=alone) as folder, progress("mapping") as on_progress:
         result = predict_folder(
@@ -155,6 +165,7 @@ def scan(
             overwrite=overwrite,
             on_progress=on_progress,
         )
+    _warn_of_scale(opened, found.um_per_px)
     height, width = found.shape_hw
     scale = "scale unknown" if found.um_per_px is None else f"{found.um_per_px:g} um a pixel"
     log.info("%s: %d x %d px, %s: %s", source, width, height, scale, found.verdict)

@@ -178,6 +178,20 @@ def burn_in(image: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray
     return marked, painted
 
 
+def seen_size_hw(shape_hw: tuple[int, ...], image_px: int) -> tuple[int, int]:
+    """Return the (H, W) at which a network sees a photograph: its long side in ``image_px``, or as stored with 0."""
+    return scaled_size_hw(shape_hw, image_px) if image_px else (shape_hw[0], shape_hw[1])
+
+
+def mirrored(image: NDArray[np.uint8], least_px: int) -> NDArray[np.uint8]:
+    """Return an RGB uint8 (H, W, 3) image whose sides have ``least_px`` at least, continued by its mirror image."""
+    missing = [max(0, least_px - side) for side in image.shape[:2]]
+    if not any(missing):
+        return image
+    around = [(one // 2, one - one // 2) for one in missing]
+    return np.pad(image, [*around, (0, 0)], mode="symmetric")
+
+
 def scale_long_side(image: Tensor, long_side_px: int) -> Tensor:
     """Scale a (B, 3, H, W) image, float or uint8, so that its long side has ``long_side_px``, as the model file does.
 
@@ -194,20 +208,22 @@ def scale_long_side(image: Tensor, long_side_px: int) -> Tensor:
     return _scale_columns(low, _bands(width, size_hw[1], step))  # (B, 3, h, w)
 
 
-def scale_pixels(image: NDArray[np.uint8], long_side_px: int) -> NDArray[np.uint8]:
+def scale_pixels(image: NDArray[np.uint8], image_px: int) -> NDArray[np.uint8]:
     """Scale an RGB uint8 (H, W, 3) image as `scale_long_side` does, rounded; shrinking takes a third of the time.
+
+    With ``image_px`` 0 it stays as it is.
 
     PyTorch shrinks bytes by weights of 16 bits and rounds after each axis, so pixels may be one level off. It leaves
     out what lies beyond the edge: the outermost pixels are worked out by themselves.
     """
     height, width = image.shape[:2]
-    size_hw = scaled_size_hw((height, width), long_side_px)
+    size_hw = seen_size_hw((height, width), image_px)
     if size_hw == (height, width):
         return image
     planes = torch.from_numpy(image).permute(2, 0, 1)[None]
     if height < size_hw[0] or min(size_hw) <= 2 * EDGE_PX:
-        return _to_levels(scale_long_side(planes, long_side_px))
-    step = max(height, width) / long_side_px
+        return _to_levels(scale_long_side(planes, image_px))
+    step = max(height, width) / image_px
     scaled = np.empty((*size_hw, 3), np.uint8)
     inner = F.interpolate(planes, scale_factor=1 / step, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
     rows, columns = (min(sides) for sides in zip(inner.shape, size_hw, strict=False))  # it rounds sides down

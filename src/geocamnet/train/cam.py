@@ -190,7 +190,10 @@ def _loaded(run: Path, written_ns: int) -> tuple[Teacher, int, torch.device]:
     if not isinstance(network, Teacher):
         raise ModelError(f"{run}: is a student's run; maps are taken from a teacher's. Run geocamnet train first.")
     if card.long_side_px is None:
-        raise ModelError("The teacher's card has no long_side_px.")
+        raise ModelError(
+            f"{run}: was trained on photographs of one scale (--image-px 0), whose maps are not stored. "
+            "Distil with --teacher-maps online instead."
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return network.to(device), card.long_side_px, device
 

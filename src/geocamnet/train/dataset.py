@@ -1,5 +1,6 @@
 """From the index to batches: photographs, labels and stored teacher maps, the same for the same seed."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
-from geocamnet.images import read_written, scaled_size_hw
+from geocamnet.images import read_written
 from geocamnet.train import augment
 from geocamnet.train.index import IndexRow
 from geocamnet.train.recipes import AugmentRecipe
@@ -22,7 +23,7 @@ class MapSource(Protocol):
     """Where a teacher's stored logits and class maps come from (see `cam.StoredMaps`).
 
     Attributes:
-        image_px: long side of the photographs as the teacher saw them.
+        image_px: long side of the photographs as the teacher saw them, 0 as stored.
         stride: pixels of those per cell of its maps.
     """
 
@@ -48,7 +49,7 @@ class PhotographDataset(Dataset):
         data: the data set folder.
         rows: photographs of it.
         classes: names, in the order of the network's outputs; other labels count as unknown.
-        image_px: long side at which the network sees a photograph.
+        image_px: long side at which the network sees a photograph; 0 as it is stored.
         crop_px: side of the random square crop, None for the whole photograph.
         recipe: how crops are varied; not used for whole photographs.
         seed: of the augmentation.
@@ -130,13 +131,15 @@ class PhotographDataset(Dataset):
         if (side := self.crop_px) is not None:
             rng = np.random.default_rng((self.seed, epoch, number))
             recipe = self.recipe or AugmentRecipe()
+            if not self.image_px:  # a photograph smaller than the crop is not enlarged: its scale is what is known
+                image = augment.mirrored(image, math.ceil(side * recipe.scale))
             geometry = augment.draw_geometry(image.shape[:2], side, recipe, rng)
             image = augment.change_light(augment.crop_image(image, geometry, side), recipe, rng)
             if self.maps is not None:
                 name = self.rows[number].image
                 stored = torch.from_numpy(self.maps.class_maps(name).astype(np.float32))
                 row = self.rows[number]
-                seen_hw = scaled_size_hw((row.height_px, row.width_px), self.maps.image_px)
+                seen_hw = augment.seen_size_hw((row.height_px, row.width_px), self.maps.image_px)
                 taken, wanted = augment.Raster(self.maps.stride, seen_hw), augment.Raster(self.map_stride, (side, side))
                 item["teacher_maps"] = augment.crop_maps(stored, geometry, taken, wanted)  # (T, n, n)
                 item["teacher_logits"] = torch.from_numpy(self.maps.logits(name).astype(np.float32))  # (T,)

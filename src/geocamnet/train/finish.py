@@ -15,9 +15,10 @@ from sklearn.covariance import ledoit_wolf
 from torch.utils.data import DataLoader
 
 from geocamnet.card import FamiliarCard, TextureCard
-from geocamnet.images import read_image, scaled_size_hw
+from geocamnet.images import read_image
 from geocamnet.runtime.familiar import MOST_LONG_SIDE_PX, distance_of, statistics
 from geocamnet.runtime.prediction import MULTI_LABEL_FROM, evidence_of
+from geocamnet.train.augment import seen_size_hw
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches
 from geocamnet.train.index import IndexRow
 from geocamnet.train.metrics import choose_abstention, fit_temperature, macro_f1_thresholds
@@ -51,13 +52,13 @@ def constants_of(
         data, rows: the data set.
         classes: of the network's outputs.
         labels: ``single`` or ``multi``.
-        image_px: long side the network sees.
+        image_px: long side the network sees, 0 as stored.
     """
     labelled = [row for row in rows if row.split == "val" and row.labels]
     chosen: Sequence[IndexRow] = labelled or [row for row in rows if row.split in ("train", "val")] or list(rows)
     chosen = _at_most(chosen)
     dataset = PhotographDataset(data, chosen, classes=classes, image_px=image_px)
-    sizes = [scaled_size_hw((row.height_px, row.width_px), image_px) for row in chosen]
+    sizes = [seen_size_hw((row.height_px, row.width_px), image_px) for row in chosen]
     logits, targets, known = [], [], []
     evidence: list[list[np.ndarray]] = [[] for _ in classes]
     for batch in DataLoader(dataset, batch_sampler=SameSizeBatches(sizes, batch_size=8)):
@@ -105,12 +106,12 @@ def familiar_of(data: Path, rows: Sequence[IndexRow], *, image_px: int) -> Famil
 
     Args:
         data, rows: the data set.
-        image_px: long side the network sees.
+        image_px: long side the network sees, 0 as stored.
     """
     training, validation = ([row for row in rows if row.split == split] for split in ("train", "val"))
     if min(len(training), len(validation)) < FEWEST_TO_REFUSE:
         return None
-    side = min(image_px, MOST_LONG_SIDE_PX)
+    side = min(image_px or MOST_LONG_SIDE_PX, MOST_LONG_SIDE_PX)
     seen = np.stack([statistics(read_image(data / row.image), side) for row in _at_most(training)])
     spread = ledoit_wolf(seen)[0] + np.eye(seen.shape[1]) * LEAST_SPREAD**2
     found = FamiliarCard(

@@ -19,7 +19,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from geocamnet.errors import ModelError
-from geocamnet.images import scaled_size_hw, written_aside
+from geocamnet.images import written_aside
+from geocamnet.train.augment import seen_size_hw
 from geocamnet.train.bar import TrainingBar
 from geocamnet.train.compiled import compiler_needed
 from geocamnet.train.dataset import PhotographDataset, SameSizeBatches, TrainingSampler, balanced_weights
@@ -77,9 +78,8 @@ class Photographs(pl.LightningDataModule):
         """Whole photographs, in batches of one size."""
         if not len(self.validation):
             return []
-        sizes = [
-            scaled_size_hw((row.height_px, row.width_px), self.validation.image_px) for row in self.validation.rows
-        ]
+        seen = self.validation
+        sizes = [seen_size_hw((row.height_px, row.width_px), seen.image_px) for row in seen.rows]
         batches = SameSizeBatches(
             sizes,
             batch_size=max(1, self.recipe.batch_size // 2),

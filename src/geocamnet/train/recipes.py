@@ -144,7 +144,8 @@ class FitRecipe:
     Attributes:
         weights: where the trunk starts: ``none``, ``imagenet`` (downloaded), ``bundled`` (a student's start that
             comes with the package), a ``.safetensors`` or ``.pth`` state dict, or a RUN folder.
-        image_px: long side of the photograph as the network sees it; it travels in the model file.
+        image_px: long side of the photograph as the network sees it; it travels in the model file. 0 shows photographs
+            as they are stored, all at one scale (``prepare --um-per-px``), and that scale travels instead.
         crop_px: side of the square training crop.
         epochs: passes over the training photographs.
         batch_size: photographs a step and process.
@@ -322,8 +323,8 @@ def check_fitting(recipe: FitRecipe) -> None:
 
     for name in ("epochs", "batch_size", "accumulate", "devices", "nodes"):
         check(name, getattr(recipe, name) >= 1, "1 or more")
-    for name in ("image_px", "crop_px"):
-        check(name, getattr(recipe, name) >= 32, "32 or more")
+    check("image_px", recipe.image_px == 0 or recipe.image_px >= 32, "32 or more, or 0 for one scale")
+    check("crop_px", recipe.crop_px >= 32, "32 or more")
     check("lr", recipe.lr > 0, "above 0")
     check("weight_decay", recipe.weight_decay >= 0, "0 or more")
     check("cache_mb", recipe.cache_mb >= 0, "0 or more")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import lightning.pytorch as pl
@@ -30,6 +31,8 @@ from geocamnet.train.teacher import Teacher, make_teacher
 from geocamnet.train.weights import load_exactly, read_weights, save_weights
 
 log = logging.getLogger(__name__)
+
+SAME_SCALE = 1.02  # whole pixels make small photographs a little larger or smaller than asked for
 
 
 def train(
@@ -129,7 +132,8 @@ def distil(
             maps = _stored_maps(data, teachers[0], cards[0])
             lessons = Lessons(recipe, shared)
         else:
-            on_lookers = tuple(_on_looker(one, cards[0].class_names, recipe) for one in teachers)
+            um_per_px = _scale_of(data, rows, recipe)
+            on_lookers = tuple(_on_looker(one, cards[0].class_names, recipe, um_per_px) for one in teachers)
             first = on_lookers[0].network
             if not isinstance(first, Teacher):
                 raise ModelError(f"{teachers[0]}: is a student's run. Name a teacher's, made by geocamnet train.")
@@ -189,7 +193,22 @@ def adopt(
 
 def _rows(data: Path, recipe: FitRecipe) -> tuple[IndexRow, ...]:
     rows = read_index(data)
+    _scale_of(data, rows, recipe)
     return rows if recipe.fold is None else use_fold(rows, recipe.fold)
+
+
+def _scale_of(data: Path, rows: Sequence[IndexRow], recipe: FitRecipe) -> float | None:
+    """Return the micrometres a pixel of all photographs where they are shown as stored, else None."""
+    if recipe.image_px:
+        return None
+    scales = [row.um_per_px for row in rows if row.um_per_px is not None]
+    if len(scales) < len(rows) or max(scales, default=0) > SAME_SCALE * min(scales, default=0):
+        found = f"from {min(scales):.4g} to {max(scales):.4g} um a pixel" if scales else "of no known scale"
+        raise DataError(
+            f"{data}: --image-px 0 takes photographs as they are stored, all at one scale; these are {found}, "
+            f"{len(rows) - len(scales)} of {len(rows)} unknown. Store them at one: geocamnet prepare --um-per-px."
+        )
+    return float(f"{median(scales):.4g}")
 
 
 def _check_learnable(data: Path, training: Sequence[IndexRow], classes: Sequence[str]) -> None:
@@ -235,14 +254,25 @@ def _check_teachers(data: Path, recipe: DistilRecipe, teachers: Sequence[Path], 
                 f"{run}: was fitted for {one.labels} labels, {teachers[0]} for {cards[0].labels}. The mean of logits "
                 "of a softmax and of sigmoids means nothing: name teachers of one kind."
             )
+    if not recipe.image_px and recipe.teacher_maps == "stored":
+        raise DataError("Maps of photographs of one scale (--image-px 0) are not stored; use --teacher-maps online.")
     if len(cards) > 1 and recipe.teacher_maps == "stored":
         raise DataError("Several teachers must look at the student's crops themselves; use --teacher-maps online.")
 
 
-def _on_looker(run: Path, classes: Sequence[str], recipe: DistilRecipe) -> OnLooker:
+def _on_looker(run: Path, classes: Sequence[str], recipe: DistilRecipe, um_per_px: float | None) -> OnLooker:
     network, card = load_network(run)
     order = torch.tensor([card.class_names.index(name) for name in classes])
-    scale = (card.long_side_px or recipe.image_px) / recipe.image_px
+    if um_per_px is not None and card.um_per_px is not None:
+        scale = um_per_px / card.um_per_px
+    elif um_per_px is None and card.um_per_px is None:
+        scale = (card.long_side_px or recipe.image_px) / recipe.image_px
+    else:
+        one, other = ("one scale", "one size") if card.um_per_px is not None else ("one size", "one scale")
+        raise ModelError(
+            f"{run}: was fitted to photographs of {one}, and the student is to be to photographs of {other} "
+            "(--image-px): neither knows what the other sees. Use --image-px 0 for both, or for none."
+        )
     quick = made_quick(network, half=halves_when_it_looks(recipe.precision))
     return OnLooker(quick, card.map_stride, order, scale)
 
@@ -305,6 +335,7 @@ def _describe(
     network: Network,
     teacher: dict[str, Any],
 ) -> ModelCard:
+    scale = _scale_of(data, rows, recipe)
     constants = constants_of(network, data, rows, classes=classes, labels=labels, image_px=recipe.image_px)
     titles = describe_classes(classes)
     backbone = recipe.backbone  # type: ignore[attr-defined]
@@ -318,8 +349,8 @@ def _describe(
         architecture=backbone if step == "train" else f"class maps on {backbone}",
         parameters=count_parameters(network),
         map_stride=recipe.map_stride,  # type: ignore[attr-defined]
-        long_side_px=recipe.image_px,
-        um_per_px=None,
+        long_side_px=recipe.image_px or None,
+        um_per_px=scale,
         class_bias=tuple(network.class_bias.detach().tolist()),
         texture=texture_of(data, rows),
         familiar=familiar_of(data, rows, image_px=recipe.image_px),
