@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from geocamnet.cli.app import app
-from geocamnet.cli.using import open_model
+from geocamnet.cli.using import open_model, warn_of_scale
 from geocamnet.console import progress
 from geocamnet.errors import DataError
 
@@ -46,7 +46,7 @@ def camera(
         when_still: name and map only while the stage stands still.
         opacity: of the heat's colour, 0 to 1.
         inverse: darken what has no heat, instead of colouring what has.
-        um_per_px: micrometres a pixel of the frames, for the scale bar.
+        um_per_px: micrometres a pixel of the frames, for the scale bar and for models that know rock at one scale.
         objective: name of the objective: its scale is taken, and kept where one is measured in the window.
         size_px: width and height asked of a camera.
         frames_per_s: at which a video (its own rate where none is named) or a folder (1) is shown in a window.
@@ -71,7 +71,9 @@ def camera(
     opened = open_model(model)
     if show_class is not None:
         opened.card.class_index(show_class)  # an unknown one is told before the camera is opened
-    wishes = Wishes(show_class, texture, when_still)
+    if objective is None:
+        warn_of_scale(opened, um_per_px)
+    wishes = Wishes(show_class, texture, when_still, um_per_px)
     view = View(opacity=opacity, inverse=inverse, um_per_px=um_per_px)
     feed = Source(source, size_wh=size_px)
     rate = None if headless else frames_per_s or feed.frames_per_s or 1.0
@@ -80,7 +82,7 @@ def camera(
         if objective is not None:
             shape_hw = live.first_frame().image.shape
             try:
-                view.um_per_px = scale_of(objective, shape_hw)
+                wishes.um_per_px = view.um_per_px = scale_of(objective, shape_hw)
             except DataError as error:
                 if headless:
                     raise

@@ -32,7 +32,8 @@ def open_model(model: Path | None, *, all_attitudes: bool = False) -> "Model":
     return opened
 
 
-def _warn_of_scale(model: "Model", um_per_px: float | None) -> None:
+def warn_of_scale(model: "Model", um_per_px: float | None) -> None:
+    """Warn where a model knows rock at one scale and that of what it is to see is not known."""
     if um_per_px is None and model.card.um_per_px is not None:
         log.warning(
             "%s knows rock at %g um a pixel; the scale of what it is shown is not known, and so is taken for the same. "
@@ -88,7 +89,7 @@ def run(
     from geocamnet.runtime.prediction import REFUSALS
 
     opened = open_model(model, all_attitudes=all_attitudes)
-    _warn_of_scale(opened, um_per_px)
+    warn_of_scale(opened, um_per_px)
     alone = not shard and engine == "local"
     with made_for(out, SENT_LAST, source=source, alone=alone) as folder, progress("mapping") as on_progress:
         result = predict_folder(
@@ -165,7 +166,7 @@ def scan(
             overwrite=overwrite,
             on_progress=on_progress,
         )
-    _warn_of_scale(opened, found.um_per_px)
+    warn_of_scale(opened, found.um_per_px)
     height, width = found.shape_hw
     scale = "scale unknown" if found.um_per_px is None else f"{found.um_per_px:g} um a pixel"
     log.info("%s: %d x %d px, %s: %s", source, width, height, scale, found.verdict)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from geocamnet.errors import DataError, ModelError, SourceError
 from geocamnet.images import write_image
 from geocamnet.runtime.live.live import Live, Rate, Wishes, analyse
 from geocamnet.runtime.live.source import Frame, Source
+from geocamnet.runtime.model import load
 
 CLASSES = ["oolite", "foam", "vug"]
 
@@ -179,6 +181,18 @@ def test_wishes_may_change_while_it_runs(frames, student):
     assert first.entropy is None
     assert rest[-1].shown_class == "vug"
     assert rest[-1].entropy is not None
+
+
+def test_frames_are_brought_to_the_scale_that_the_model_knows(frames, make_student, tiny_card, tmp_path):
+    card = replace(tiny_card, um_per_px=2.0, long_side_px=None)
+    model = load(make_student(tmp_path / "m.onnx", card))
+    seen = {}
+    for um_per_px in (None, 4.0):
+        with Live(Camera(frames[:1], is_live=False), model, Wishes(um_per_px=um_per_px), lossless=True) as live:
+            seen[um_per_px] = live.take(5)
+    as_it_is, brought = (one.prediction.class_maps for one in seen.values())
+    np.testing.assert_array_equal(brought, model.predict(frames[0], um_per_px=4.0).class_maps)
+    assert brought.shape[1] >= 2 * as_it_is.shape[1] - 1
 
 
 def test_an_analysis_is_what_the_parts_say(paint, student):

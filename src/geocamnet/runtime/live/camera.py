@@ -12,7 +12,12 @@ from geocamnet.runtime.prediction import Prediction
 
 
 def watch(
-    source: int | str | os.PathLike[str], model: Model, *, max_frames: int | None = None, every: int = 1
+    source: int | str | os.PathLike[str],
+    model: Model,
+    *,
+    max_frames: int | None = None,
+    every: int = 1,
+    um_per_px: float | None = None,
 ) -> Iterator[tuple[RgbImage, Prediction]]:
     """Yield frames of a source with their predictions, until it ends or the caller stops.
 
@@ -25,6 +30,7 @@ def watch(
         model: the student.
         max_frames: stop after so many; None never stops by itself.
         every: predict and yield every n-th frame only, at least 1; the others are passed over.
+        um_per_px: micrometres a pixel of the frames, for a model that knows rock at one scale.
 
     Yields:
         The frame, RGB uint8 (H, W, 3), and its `Prediction`.
@@ -41,7 +47,7 @@ def watch(
     given = 0
     with Source(source) as opened, closing(opened.frames(every=every)) as frames:
         for frame in frames:
-            yield frame.image, model.predict(frame.image, quick=True)
+            yield frame.image, model.predict(frame.image, um_per_px=um_per_px, quick=True)
             given += 1
             if max_frames is not None and given >= max_frames:
                 return

@@ -33,11 +33,13 @@ class Wishes:
         shown_class: whose heatmap; None is the most probable class of each frame.
         texture: refine the heatmap with texture, and measure the entropy of it.
         when_still: only while the stage stands still.
+        um_per_px: micrometres a pixel of the frames, for models that know rock at one scale; None where unknown.
     """
 
     shown_class: str | None = None
     texture: bool = False
     when_still: bool = False
+    um_per_px: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +250,8 @@ class Live:
         wishes = self.wishes
         if wishes.when_still and not stillness.is_still:
             return Analysis(frame, note=stillness.note or "the stage moves")
-        return analyse(frame, self.model.predict(frame.image, quick=True), wishes, note=stillness.note)
+        prediction = self.model.predict(frame.image, um_per_px=wishes.um_per_px, quick=True)
+        return analyse(frame, prediction, wishes, note=stillness.note)
 
     def _tell_bad(self, error: DataError) -> None:
         self.unreadable += 1

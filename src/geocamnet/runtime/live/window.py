@@ -71,6 +71,7 @@ def show(
         try:
             while not (controls.has_quit or stop.is_set()):
                 controls.analysis = live.take(WAIT_S) or controls.analysis
+                live.wishes.um_per_px = view.um_per_px  # may have been measured, or forgotten
                 picture = controls.picture()
                 if picture is not None:
                     if not sized:  # a window of the picture's own size; afterwards it is the user's
@@ -128,6 +129,7 @@ def record(
             if analysis is None:
                 continue
             view.forget_scale_if_resized(analysis.frame.image.shape, is_live=live.source.is_live)
+            live.wishes.um_per_px = view.um_per_px
             status = [f"{view.um_per_px:.3g} µm a pixel"] if view.um_per_px is not None else []
             status.append(f"frame {analysis.frame.number}, {analysis.frame.time_s:.2f} s")
             picture = screen.draw(analysis.frame.image, analysis, view, status=status, at_once=not by_clock)
