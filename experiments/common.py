@@ -27,14 +27,8 @@ SECOND_SEED = 100  # of a second pass, that it doesn't see the very crops of the
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
 HEAT = ("miou", "pixel_ap", "energy", "pointing")
 NAMED_WEIGHTS = {"none", "imagenet", "bundled"}
-OF_THE_MACHINE = {
-    "workers",
-    "cache_mb",
-    "devices",
-    "nodes",
-    "compile",
-    "precision",
-}  # change no figure by their meaning
+# Settings that say how a run is computed, not what is.
+OF_THE_MACHINE = {"workers", "cache_mb", "devices", "nodes", "compile", "precision"}
 MARKS = ("heat_share", "area_share", "ratio", "heat_share_unmarked")
 
 

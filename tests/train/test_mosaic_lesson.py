@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from geocamnet.train import mosaics
-from geocamnet.train.mosaic_lesson import Borders, equalised, lay_mosaics, mosaic_loss
+from geocamnet.train.mosaic_lesson import equalised, lay_mosaics, mosaic_loss
+from geocamnet.train.recipes import MosaicBorders
 
 
 def batch(count: int = 9) -> torch.Tensor:
@@ -13,7 +14,7 @@ def batch(count: int = 9) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("borders", ["straight", "bent"])
-def test_every_pixel_is_its_photographs_own_at_the_same_place(borders: Borders) -> None:
+def test_every_pixel_is_its_photographs_own_at_the_same_place(borders: MosaicBorders) -> None:
     images = batch()
     laid, whose = lay_mosaics(images, np.random.default_rng(3), borders)
     assert laid.shape == (2, 3, 48, 32)
@@ -50,7 +51,7 @@ def test_every_quarter_has_a_fair_part_of_the_sides() -> None:
 
 
 @pytest.mark.parametrize(("borders", "rows"), [("straight", True), ("bent", False)])
-def test_straight_borders_are_rows_and_columns_and_bent_ones_are_not(borders: Borders, rows: bool) -> None:
+def test_straight_borders_are_rows_and_columns_and_bent_ones_are_not(borders: MosaicBorders, rows: bool) -> None:
     _, whose = lay_mosaics(batch(80), np.random.default_rng(5), borders)
     for one in whose:
         columns = {tuple(column.tolist()) for column in one.T}

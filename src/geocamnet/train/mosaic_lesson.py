@@ -1,12 +1,12 @@
 """A lesson in *where*: mosaics of the photographs of a batch, named cell by cell."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from geocamnet.train.recipes import MosaicBorders
 
 FEWEST = 4  # photographs in a mosaic
 NEAREST_BORDER = 0.3  # of the side: no quarter becomes a sliver
@@ -14,10 +14,8 @@ GREY_MEAN, GREY_STD = 0.5, 0.125  # as the mosaics that heatmaps are judged on
 LUMA = (0.299, 0.587, 0.114)
 BENDS = ((4, 0.06), (12, 0.025))  # random points along a side, and how far they move a border, in sides
 
-Borders = Literal["straight", "bent"]
 
-
-def lay_mosaics(images: Tensor, rng: np.random.Generator, borders: Borders = "bent") -> tuple[Tensor, Tensor]:
+def lay_mosaics(images: Tensor, rng: np.random.Generator, borders: MosaicBorders = "bent") -> tuple[Tensor, Tensor]:
     """Lay every four photographs of a batch out as the quarters of one, whose borders cross at a random point.
 
     ``bent`` borders run in any direction and wind, as where fabrics meet in rock; ``straight`` ones are as a seam in a

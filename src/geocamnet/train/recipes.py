@@ -10,6 +10,8 @@ from typing import Literal
 
 from geocamnet.errors import DataError
 
+MosaicBorders = Literal["straight", "bent"]
+
 
 @dataclass(frozen=True)
 class SynthesizeRecipe:
@@ -190,7 +192,7 @@ class FitRecipe:
     labels: Literal["auto", "single", "multi"] = "auto"
     balance: Literal["none", "sampler", "logit_adjust"] = "none"
     mosaic_weight: float = 0.0
-    mosaic_borders: Literal["straight", "bent"] = "bent"
+    mosaic_borders: MosaicBorders = "bent"
     equivariance_weight: float = 0.0
     ema: float = 0.0
     keep: Literal["best", "last"] = "best"
