@@ -27,9 +27,9 @@ from geocamnet.train.recipes import DistilRecipe, TrainRecipe
 from geocamnet.train.runs import load_network, read_card
 from geocamnet.train.student import make_student
 from geocamnet.train.teacher import Evidence, Teacher, make_teacher
-from geocamnet.train.training import train
+from geocamnet.train.training import distil, train
 from geocamnet.train.weights import read_weights
-from tiny import TEACHER, read_log, write_data
+from tiny import STUDENT, TEACHER, read_log, write_data
 
 torch.set_num_threads(1)
 
@@ -104,6 +104,40 @@ def test_training_lowers_the_loss_until_every_photograph_is_named(data, tmp_path
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
     assert max(row["val_accuracy"] for row in rows) == 1
     assert rows[-1]["lr"] < 0.2 * max(row["lr"] for row in rows)
+
+
+def test_in_half_precision_as_on_a_gpu_teacher_and_student_learn_as_in_single(data, tmp_path):
+    lessons = {"feature_weight": 1.0, "mosaic_weight": 1.0, "equivariance_weight": 1.0, "teacher_maps": "online"}
+    losses = []
+    for precision in ("fp32", "bf16"):
+        teacher, student = tmp_path / precision / "teacher", tmp_path / precision / "student"
+        train(data, teacher, replace(TEACHER, epochs=4, precision=precision))
+        distil(data, student, replace(STUDENT, precision=precision, **lessons), teacher=teacher)
+        assert all(value.dtype != torch.bfloat16 for value in read_weights(student).values())
+        losses.append([row["train_loss"] for run in (teacher, student) for row in read_log(run)])
+    assert losses[0][3] < 0.7 * losses[0][0]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_a_wild_step_is_cut_to_the_largest_gradient(data, tmp_path, monkeypatch):
+    norms = []
+    step = torch.optim.AdamW.step
+
+    def measured(optimiser, closure):
+        def closed():
+            loss = closure()
+            gradients = [one.grad for group in optimiser.param_groups for one in group["params"] if one.grad is not None]
+            norms.append(float(torch.cat([one.flatten() for one in gradients]).norm()))
+            return loss
+
+        return step(optimiser, closed)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", measured)
+    monkeypatch.setattr(Fitting, "_label_loss", lambda self, logits, batch: 1e4 * (logits - 1).square().mean())
+    train(data, tmp_path / "run", replace(TEACHER, epochs=1))
+    assert norms
+    assert max(norms) == pytest.approx(fitting_module.LARGEST_GRADIENT, rel=1e-3)
 
 
 def test_what_loads_photographs_changes_nothing(data, tmp_path):

@@ -228,7 +228,6 @@ def fit(module: Fitting, photographs: Photographs, run: Path, *, resume: bool = 
             sync_batchnorm=several and on_gpu,
             precision="bf16-mixed" if bf16 else "32-true",
             accumulate_grad_batches=recipe.accumulate,
-            gradient_clip_val=5.0,  # a deep network without published weights takes a wild step now and then
             logger=TensorBoardLogger(save_dir=run, name="", version="tensorboard"),
             callbacks=[
                 KeepLast(run, KEEP_EVERY_S),

@@ -25,6 +25,7 @@ from geocamnet.train.teacher import Evidence, Teacher
 from geocamnet.train.weights import save_weights
 
 FIRST_MATCHED_STRIDE = 8
+LARGEST_GRADIENT = 5.0  # its norm: a deep network without published weights takes a wild step now and then
 JUDGED = ("accuracy", "balanced_accuracy", "macro_f1", "mAP", "nll")
 
 
@@ -147,6 +148,11 @@ class Fitting(pl.LightningModule):
             self.sums.setdefault(f"train_{name}", []).append(float(value.detach()))
         self.log("loss", loss.detach(), logger=False)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradients here: in bf16 the trainer refuses to, for a fused optimiser."""
+        trained = (one for group in optimizer.param_groups for one in group["params"])
+        torch.nn.utils.clip_grad_norm_(trained, LARGEST_GRADIENT)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Move the averaged weights."""
