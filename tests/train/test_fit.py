@@ -127,8 +127,8 @@ def test_a_wild_step_is_cut_to_the_largest_gradient(data, tmp_path, monkeypatch)
     def measured(optimiser, closure):
         def closed():
             loss = closure()
-            gradients = [one.grad for group in optimiser.param_groups for one in group["params"] if one.grad is not None]
-            norms.append(float(torch.cat([one.flatten() for one in gradients]).norm()))
+            moved = [one for group in optimiser.param_groups for one in group["params"] if one.grad is not None]
+            norms.append(float(torch.cat([one.grad.flatten() for one in moved]).norm()))
             return loss
 
         return step(optimiser, closed)
