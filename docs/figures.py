@@ -18,6 +18,7 @@ from studies import (
     bundled_precision,
     ceiling_of_labels,
     heat_by_place,
+    margin_over_alone,
     parts_of_distillation,
     refinements_of_a_heatmap,
     refusals_of_strangers,
@@ -204,11 +205,12 @@ def _cross_validated(result: Mapping[str, Any], every: bool) -> list[str]:
         f"{seeds} {'runs' if seeds > 1 else 'run'} of each student a fold: mean (lowest to highest) over folds and "
         f"runs. {_networks(result)}"
     )
+    told = [*_verdicts(result["names"]), *_flat_maps(result), *warning_of_places(ROOT)]
     return [
         about,
         "",
         *_tables(result, _where(result), mean(result["area_share"]), every),
-        *caveats([*_verdicts(result["names"]), *_flat_maps(result), *warning_of_places(ROOT), *result["caveats"]]),
+        *caveats([*margin_over_alone(result), *told, *result["caveats"]]),
     ]
 
 

@@ -105,6 +105,25 @@ def warning_of_places(root: Path) -> list[str]:
     ]
 
 
+def margin_over_alone(result: Mapping[str, Any]) -> list[str]:
+    """Return in a sentence by how much the distilled student is better than the same alone, and how surely."""
+    margin = result.get("student_above_alone")
+    if not margin:
+        return []
+    told = []
+    for key, title in {
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        "nll": "log loss (low is good)",
+        "accuracy_attitudes": "accuracy in eight attitudes",
+        "nll_attitudes": "log loss in eight attitudes",
+    }.items():
+        row = margin[key]
+        spread = f", spread over seeds {row['spread_seeds']:.3f}" if row["spread_seeds"] is not None else ""
+        told.append(f"{title} {row['mean']:+.3f}{spread}, better in {row['better']} of {row['of']}")
+    return [f"The student less the same alone, of the same fold and seed: {'; '.join(told)}."]
+
+
 def refusals_of_strangers(root: Path) -> str:
     """Return the Markdown that belongs between the marks of explanation/refusals.md."""
     result = read(root / REFUSED)
@@ -182,12 +201,17 @@ def _started(result: Mapping[str, Any]) -> list[str]:
 
 
 def _ablated(result: Mapping[str, Any]) -> list[str]:
-    n = sum(one["n"] for one in result["judged"])
-    where = f"{n} photographs in {len(result['judged'])} folds"
     about = (
-        f"`make ablation`: {result['data']}, {where}; {result['epochs']} epochs at {result['image_px']} px, teacher "
-        f"{result['teacher']}: mean over the folds (lowest to highest). Chance has {number(result['area_share'])} of "
-        "the energy."
+        f"`make ablation`: {result['data']}, {result['n']} photographs in {len(result['folds'])} folds; "
+        f"{result['epochs']} epochs at {result['image_px']} px, teacher {result['teacher']}: mean over the folds "
+        f"(lowest to highest). Chance has {number(result['area_share'])} of the energy."
     )
-    columns = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "energy": "energy in mosaics"}
-    return [about, "", *table("variant", result["variants"], {}, columns), *caveats(result["caveats"])]
+    columns = NAMES | {"nll": "log loss (low is good)", "energy": "energy in mosaics"}
+    lines = [about, "", *table("variant", result["variants"], {}, columns)]
+    (first, _), *others = result["against_first"].items()
+    lines += ["", f"Against *{first}* in the same folds: mean difference ± its standard error.", ""]
+    lines += [f"| variant | {' | '.join(columns.values())} |", f"|---|{'---:|' * len(columns)}"]
+    for name, row in others:
+        cells = (f"{row[key]['mean']:+.3f} ± {row[key]['standard_error']:.3f}" for key in columns)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, *caveats(result["caveats"])]

@@ -2,8 +2,8 @@
 
 For each fold: train → distil (alone; then with two teachers, the teacher and the student alone; from the same start,
 the one that comes with the package, in two passes) → evaluate, with recipes/carbonate-folds.toml. What is finished is
-kept in out/folds, so that a stopped run goes on; figures of the folds that are done are written to
-results/carbonate-folds.json.
+kept in out/folds, so that a stopped run goes on; figures of the folds and seeds that are done are written to
+results/carbonate-folds.json, beside those of earlier calls (`parts`).
 
 The photographs carry no thin-section ids: folds by section are impossible, and the result says so.
 """
@@ -11,9 +11,10 @@ The photographs carry no thin-section ids: folds by section are impossible, and 
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from common import (
     HEAT,
     MARKS,
     ROOT,
-    add,
     end_well,
     fit_folds,
     fold_options,
@@ -43,6 +43,7 @@ from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
 from geocamnet.train.runs import build_network, read_card, write_json
 from imagenet_weights import fetch
+from parts import Part, figures_of, kept_parts, recipe_tables, table_of, with_parts
 
 log = logging.getLogger("geocamnet")
 
@@ -51,6 +52,8 @@ RAW = ROOT.parent / "shared" / "data" / "carbonate-lithology"
 # maps are gone over again. On validation the five students named 2.9 points more after it (the first was not judged on
 # test).
 AGAIN = {"epochs": 24, "lr": 1e-3, "feature_weight": 0.0}
+STUDENTS = {"student": "student", "student_alone": "alone"}  # who, and what its runs are called
+Rows = Mapping[str, Mapping[str, Any]]
 CAVEATS = (
     "No thin-section ids are known: photographs of one section may lie in train and test, so every figure may flatter.",
     "Labels are per depth interval, not per texture; some are noisy.",
@@ -75,63 +78,113 @@ def main(arguments: Sequence[str] | None = None) -> None:
     studying = settings(DistilRecipe, recipe["distil"])
     folds = chosen.folds or list(range(preparing.folds))
     fit_folds(data, out / "runs", teaching, studying, folds=folds, seeds=chosen.seeds, again=AGAIN, alone_teaches=True)
-    result = judge(data, out / "runs", folds, chosen.seeds)
+    recipes = recipe_tables({"teacher": teaching, "student": studying})
+    parts = with_parts(kept_parts(chosen.result, recipes), judge(data, out / "runs", folds, chosen.seeds))
+    result = result_of(parts, out / "runs", f"{folds[0]}", f"{folds[0]}-{chosen.seeds[0]}") | {"recipes": recipes}
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)
     log.info("%s: written", chosen.result)
 
 
-def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) -> dict[str, Any]:
-    """Judge teachers, students and baselines, each on the photographs its fold has kept from it."""
-    names: dict[str, dict[str, list[float]]] = {}
-    heat: dict[str, dict[str, list[float]]] = {}
-    marks: dict[str, dict[str, list[float]]] = {}
+def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) -> list[Part]:
+    """Judge teachers, students and baselines, each on the photographs its fold has kept from it; a part for each."""
+    parts: list[Part] = []
     measured: dict[str, Any] = {}
-    tested, shares = 0, []
     for fold in folds:
-        judged = [("teacher", runs / f"teacher-{fold}")]
+        judged = [("teacher", None, runs / f"teacher-{fold}")]
         for seed in seeds:
-            judged += [("student", runs / f"student-{fold}-{seed}"), ("student_alone", runs / f"alone-{fold}-{seed}")]
-        for who, run in judged:
+            judged += [(who, seed, runs / f"{run}-{fold}-{seed}") for who, run in STUDENTS.items()]
+        for who, seed, run in judged:
             first = run.name == f"student-{fold}-{seeds[0]}"
             card = read_card(run)
             untrained = network_predictor(build_network(card), card) if first else None
             metrics = judge_once(run, data, baselines=first, untrained=untrained, measured=measured)
-            add(names, who, metrics["model"], FIGURES)
             patient = judge_once(run, data, all_attitudes=True, localisation=False)
-            add(names, f"{who}_attitudes", patient["model"], FIGURES)
-            for baseline in ("majority", "random_forest") if first else ():
-                add(names, baseline, metrics["baselines"][baseline], FIGURES)
-            for method, row in metrics["localisation"]["table"].items():
-                if method.startswith("model") or first:
-                    add(heat, method.replace("model", who), row, HEAT)
-            add(marks, who, metrics["localisation"].get("marks", {}), MARKS)
-            if first:
+            named = {who: metrics["model"], f"{who}_attitudes": patient["model"]}
+            maps = metrics["localisation"]["table"].items()
+            own = {method.replace("model", who): row for method, row in maps if method.startswith("model")}
+            marks = {who: metrics["localisation"].get("marks", {})}
+            parts.append({"fold": fold, "seed": seed, "who": who} | _tables(named, own, marks))
+            if who == "student":
                 teachers = (runs / f"teacher-{fold}", runs / f"first-alone-{fold}-{seed}")
-                add(names, "teachers_together", together(teachers, data, fold), FIGURES)
-                tested += metrics["n"]
-                shares.append(metrics["localisation"].get("area_share"))
+                named = {"teachers_together": together(teachers, data, fold)}
+                parts.append({"fold": fold, "seed": seed, "who": "teachers_together"} | _tables(named))
+            if first:
+                plain = {method: row for method, row in maps if not method.startswith("model")}
+                named = {one: metrics["baselines"][one] for one in ("majority", "random_forest")}
+                known = {"n": metrics["n"], "sections_known": metrics["sections_known"]}
+                known |= {one: metrics["localisation"].get(one) for one in ("kind", "area_share")}
+                parts.append({"fold": fold, "seed": None, "who": "plain"} | _tables(named, plain) | known)
             log.info("%s: balanced accuracy %.3f", run.name, metrics["model"]["balanced_accuracy"])
-    student, teacher = read_card(runs / f"student-{folds[0]}-{seeds[0]}"), read_card(runs / f"teacher-{folds[0]}")
+    return parts
+
+
+def _tables(names: Rows, heat: Rows | None = None, marks: Rows | None = None) -> dict[str, Any]:
+    """Return the tables of a part."""
+    tables = (("names", names, FIGURES), ("heatmaps", heat or {}, HEAT), ("marks", marks or {}, MARKS))
+    return {name: {one: figures_of(row, keys) for one, row in rows.items()} for name, rows, keys in tables if rows}
+
+
+def result_of(parts: Sequence[Part], runs: Path, fold: str, student: str) -> dict[str, Any]:
+    """Return what the result file holds: the tables of all parts, what is known of the networks, the parts.
+
+    Args:
+        parts: all that were judged.
+        runs: the folder of the runs.
+        fold, student: the numbers of a teacher and of a student whose cards tell of all.
+    """
+    card, teacher = read_card(runs / f"student-{student}"), read_card(runs / f"teacher-{fold}")
+    names, heat = table_of(parts, "names"), table_of(parts, "heatmaps")
+    plain = [part for part in parts if part["who"] == "plain"]
     return {
         "data": "carbonate-lithology (real)",
-        "classes": list(student.class_names),
-        "sections_known": metrics["sections_known"],
-        "folds": list(folds),
-        "seeds": list(seeds),
-        "n_test": tested,
+        "classes": list(card.class_names),
+        "sections_known": all(part["sections_known"] for part in plain),
+        "folds": [part["fold"] for part in plain],
+        "seeds": sorted({part["seed"] for part in parts if part["seed"] is not None}),
+        "n_test": sum(part["n"] for part in plain),
         "names": names,
         "names_summary": summary(names),
+        "student_above_alone": above_alone(parts),
         "heatmaps": heat,
         "heatmaps_summary": summary(heat),
-        "marks": marks,
-        "heatmaps_kind": metrics["localisation"]["kind"],
-        "area_share": shares,
-        "parameters": student.parameters,
+        "marks": table_of(parts, "marks"),
+        "heatmaps_kind": plain[0]["kind"],
+        "area_share": [part["area_share"] for part in plain],
+        "parameters": card.parameters,
         "teacher": {"architecture": teacher.architecture, "parameters": teacher.parameters},
         "caveats": list(CAVEATS),
+        "parts": list(parts),
         "version": __version__,
     }
+
+
+def above_alone(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
+    """Return by how much the student's figures lie above those of the same alone, of the same fold and seed.
+
+    For every figure: of every seed the mean over folds, the spread of these means over seeds (None for one seed), the
+    spread over all folds and seeds, and in how many of them the student was better.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    by_key = {(part["who"], part["seed"], part["fold"]): part["names"] for part in parts if part["who"] in STUDENTS}
+    pairs = sorted(key[1:] for key in by_key if key[0] == "student" and ("student_alone", *key[1:]) in by_key)
+    for ending in ("", "_attitudes"):
+        for figure in FIGURES:
+            of_seed: dict[int, list[float]] = {}
+            for seed, fold in pairs:
+                student, alone = (by_key[who, seed, fold][f"{who}{ending}"][figure] for who in STUDENTS)
+                of_seed.setdefault(seed, []).append(student - alone)
+            every = [one for values in of_seed.values() for one in values]
+            means = [round(mean(values), 4) for values in of_seed.values()]
+            found[f"{figure}{ending}"] = {
+                "seeds": means,
+                "mean": round(mean(every), 4),
+                "spread_seeds": round(pstdev(means), 4) if len(means) > 1 else None,
+                "spread": round(pstdev(every), 4),
+                "better": sum(one < 0 if figure == "nll" else one > 0 for one in every),
+                "of": len(every),
+            }
+    return found
 
 
 def together(runs: Sequence[Path], data: Path, fold: int) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 For each fold the teachers of `make folds`, which must have gone before, and for each of `VARIANTS` a student, fitted
 in a cheap setting (recipes/distillation-ablation.toml) and judged on the fold's validation part: settings are chosen
 there, and the test parts stay unseen. What is finished is kept in out/ablation, so that a stopped run goes on; what is
-there is written to results/distillation-ablation.json.
+there is written to results/distillation-ablation.json, beside the folds of earlier calls (`parts`).
 """
 
 import json
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from carbonate_folds import RAW
-from common import ROOT, add, distil_once, end_well, fit_teacher, fold_options, read_recipe, settings, summary
+from common import ROOT, distil_once, end_well, fit_teacher, fold_options, read_recipe, settings, summary
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image
@@ -33,6 +33,7 @@ from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
 from geocamnet.train.runs import load_network, read_card, write_json
 from imagenet_weights import fetch
+from parts import Part, figures_of, kept_parts, recipe_tables, table_of, with_parts
 
 log = logging.getLogger("geocamnet")
 
@@ -79,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare(RAW, data, preparing)
     teaching = replace(settings(TrainRecipe, of_folds["train"]), weights=str(fetch("lite0")))
     studying = replace(settings(DistilRecipe, of_folds["distil"]), **recipe["distil"])
-    rows: dict[str, dict[str, list[float]]] = {}
-    judged: list[dict[str, Any]] = []
+    recipes = recipe_tables({"teacher": teaching, "student": studying})
     for fold in chosen.folds or range(preparing.folds):
         for seed in chosen.seeds:
+            found: list[Part] = []
             for name, changed in VARIANTS.items():
                 own = {key: value for key, value in changed.items() if key != TEACHERS}
                 of_variant = replace(studying, fold=fold, seed=seed, **own)
@@ -93,10 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 run = chosen.out / "runs" / f"{_slug(name)}-{fold}-{seed}"
                 distil_once(data, run, of_variant, sources)
                 figures = judged_once(run, data, fold)
-                add(rows, name, figures, JUDGED)
+                part = {"fold": fold, "seed": seed, "who": name, "n": figures["n"]}
+                found.append(part | {"variants": {name: figures_of(figures, JUDGED)}})
                 log.info("%s: balanced accuracy %.3f", run.name, figures["balanced_accuracy"])
-            judged.append({"fold": fold, "seed": seed, "n": figures["n"]})
-            write_json(chosen.result, result_of(rows, judged, studying, began))
+            # Variants are compared in the same folds, so all of a fold are written, or none.
+            parts = with_parts(kept_parts(chosen.result, recipes), found)
+            result = result_of(parts, studying, read_card(teacher).architecture) | {"recipes": recipes}
+            result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
+            write_json(chosen.result, result)
     log.info("%s: written", chosen.result)
 
 
@@ -127,23 +132,38 @@ def energy_of(run: Path, data: Path, fold: int) -> float:
     return mean(mean(of_class) for of_class in shares.values())
 
 
-def result_of(
-    rows: dict[str, dict[str, list[float]]], judged: Sequence[Mapping[str, Any]], studying: Any, began: float
-) -> dict[str, Any]:
-    """Return what the result file holds."""
+def result_of(parts: Sequence[Part], studying: DistilRecipe, teacher: str) -> dict[str, Any]:
+    """Return what the result file holds; variants stand in the order of `VARIANTS`.
+
+    ``against_first``: by how much a variant differs from the first, mean and standard error over folds and seeds.
+    """
+    table = table_of(parts, "variants")
+    rows = {name: table[name] for name in VARIANTS if name in table}
+    first = rows[next(iter(VARIANTS))]
     return {
         "data": "carbonate-lithology (real), validation parts",
-        "judged": list(judged),
+        "folds": sorted({part["fold"] for part in parts}),
+        "seeds": sorted({part["seed"] for part in parts}),
+        "n": sum(part["n"] for part in parts if part["who"] == next(iter(VARIANTS))),
         "epochs": studying.epochs,
         "image_px": studying.image_px,
         "variants": rows,
         "summary": summary(rows),
+        "against_first": {
+            name: {key: _difference(values, first[key]) for key, values in row.items()} for name, row in rows.items()
+        },
         "area_share": 1 / 3,
-        "teacher": read_card(ROOT / "out" / "folds" / "runs" / f"teacher-{judged[0]['fold']}").architecture,
-        "minutes_this_call": round((time.monotonic() - began) / 60, 1),
+        "teacher": teacher,
         "caveats": list(CAVEATS),
+        "parts": list(parts),
         "version": __version__,
     }
+
+
+def _difference(values: Sequence[float], others: Sequence[float]) -> dict[str, float]:
+    pairs = np.subtract(values, others)
+    error = pairs.std(ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else 0.0
+    return {"mean": round(float(pairs.mean()), 4), "standard_error": round(float(error), 4)}
 
 
 def _slug(name: str) -> str:

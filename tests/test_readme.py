@@ -187,6 +187,16 @@ def test_the_readme_tells_in_a_sentence_what_the_results_page_tells_in_a_table(t
     assert "Without published weights" not in figures.figures(tmp_path, every=True)
 
 
+def test_the_margin_over_the_student_alone_is_told_with_its_spread_once_there_are_several_seeds():
+    one = {"seeds": [0.02], "mean": 0.02, "spread_seeds": None, "spread": 0.03, "better": 3, "of": 5}
+    margin = dict.fromkeys(("accuracy", "balanced_accuracy", "nll", "accuracy_attitudes", "nll_attitudes"), one)
+    assert "spread over seeds" not in studies.margin_over_alone({"student_above_alone": margin})[0]
+    margin |= {"accuracy": one | {"seeds": [0.02, 0.01], "spread_seeds": 0.005}}
+    (text,) = studies.margin_over_alone({"student_above_alone": margin})
+    assert "accuracy +0.020, spread over seeds 0.005, better in 3 of 5" in text
+    assert studies.margin_over_alone({}) == []
+
+
 def test_figures_of_masks_name_both_lights_and_what_is_wrong_with_them(tmp_path):
     assert "masks" not in figures.figures(tmp_path)
     names = {who: {"accuracy": [0.5, 0.6], "balanced_accuracy": [0.4, 0.5]} for who in figures.WHO}
@@ -276,11 +286,14 @@ def test_figures_say_by_how_much_texture_helps(tmp_path):
 def test_figures_say_what_each_part_of_distillation_is_worth(tmp_path):
     assert studies.parts_of_distillation(tmp_path).count("Not measured yet") == 2
     (tmp_path / "results").mkdir()
+    less = {"mean": -0.02, "standard_error": 0.01}
     ablated = {
         "data": "rocks (real), validation parts",
-        "judged": [{"fold": 0, "seed": 0, "n": 80}, {"fold": 1, "seed": 0, "n": 82}],
+        "folds": [0, 1], "seeds": [0], "n": 162,
         "epochs": 30, "image_px": 192, "teacher": "efficientnet_lite0", "area_share": 1 / 3, "caveats": ["Small."],
         "variants": {"all of it": {"accuracy": [0.7, 0.8], "balanced_accuracy": [0.6, 0.7], "energy": [0.5, 0.6]}},
+        "against_first": {who: dict.fromkeys(("accuracy", "balanced_accuracy", "nll", "energy"), less)
+                          for who in ("all of it", "alone")},
     }  # fmt: skip
     started = {
         "data": "drawn sections", "photographs": 3324, "crops_seen": 398880, "crop_px": 128, "judged_on": 196,
@@ -292,6 +305,8 @@ def test_figures_say_what_each_part_of_distillation_is_worth(tmp_path):
     text = studies.parts_of_distillation(tmp_path)
     assert "162 photographs in 2 folds" in text
     assert "| all of it | 0.750 (0.700 to 0.800) | 0.650 (0.600 to 0.700) | 0.550 (0.500 to 0.600) |" in text
+    assert "| alone | -0.020 ± 0.010 |" in text
+    assert "| all of it | -0.020" not in text
     assert "398,880 crops" in text
     assert "| 2 | 75 | 0.400 |" in text
     assert "Not measured" not in text
