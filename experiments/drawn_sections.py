@@ -19,7 +19,7 @@ from common import FIGURES, HEAT, add, distil_once, end_well, once, options, rea
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image
-from geocamnet.runtime.model import scale_to_card
+from geocamnet.runtime.scale import scale_to_card
 from geocamnet.train.evaluate import evaluate
 from geocamnet.train.index import IndexRow, read_index
 from geocamnet.train.map_samples import judge_heatmaps

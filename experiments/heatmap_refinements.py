@@ -31,7 +31,7 @@ from geocamnet.console import set_up_logging
 from geocamnet.errors import DataError, GeocamnetError
 from geocamnet.images import read_image
 from geocamnet.runtime.heatmap import guided_filter, place_maps, scale_maps, texture_guide
-from geocamnet.runtime.model import scale_to_card
+from geocamnet.runtime.scale import scale_to_card
 from geocamnet.train.demo import RECIPES
 from geocamnet.train.index import IndexRow, read_index, use_fold
 from geocamnet.train.localise import MAX_SHARE, HeatmapOf, Predict, Sample, localise, pixel_average_precision

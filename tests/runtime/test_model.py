@@ -14,8 +14,9 @@ from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError, ModelError
 from geocamnet.runtime import model as model_file
 from geocamnet.runtime.familiar import statistics
-from geocamnet.runtime.model import halved, load
+from geocamnet.runtime.model import load
 from geocamnet.runtime.prediction import REFUSALS, Prediction, evidence_of
+from geocamnet.runtime.scale import halved
 
 
 def prediction_of(card, probabilities):

@@ -9,7 +9,8 @@ import torch
 
 from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image
-from geocamnet.runtime.model import load, scale_to_card
+from geocamnet.runtime.model import load
+from geocamnet.runtime.scale import scale_to_card
 from geocamnet.train import training
 from geocamnet.train.augment import mirrored, scale_pixels, seen_size_hw
 from geocamnet.train.cam import extract

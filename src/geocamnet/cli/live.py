@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from geocamnet.cli.app import app
-from geocamnet.cli.using import open_model, warn_of_scale
+from geocamnet.cli.using import open_model
 from geocamnet.console import progress
 from geocamnet.errors import DataError
 
@@ -59,6 +59,7 @@ def camera(
     from geocamnet.runtime.live.screen import View
     from geocamnet.runtime.live.source import Source
     from geocamnet.runtime.live.window import record, show
+    from geocamnet.runtime.scale import warn_of_scale
 
     if not 0 <= opacity <= 1:
         raise DataError(f"--opacity must be 0 to 1; received {opacity}.")
@@ -71,8 +72,6 @@ def camera(
     opened = open_model(model)
     if show_class is not None:
         opened.card.class_index(show_class)  # an unknown one is told before the camera is opened
-    if objective is None:
-        warn_of_scale(opened, um_per_px)
     wishes = Wishes(show_class, texture, when_still, um_per_px)
     view = View(opacity=opacity, inverse=inverse, um_per_px=um_per_px)
     feed = Source(source, size_wh=size_px)
@@ -87,6 +86,7 @@ def camera(
                 if headless:
                     raise
                 log.warning("%s", error)  # the window is where it is measured
+        warn_of_scale(opened.card, view.um_per_px)
         if headless:
             with progress("recording") as on_progress:
                 ended = record(live, view, out=out, max_frames=max_frames, seconds=seconds, stop=stop,

@@ -32,16 +32,6 @@ def open_model(model: Path | None, *, all_attitudes: bool = False) -> "Model":
     return opened
 
 
-def warn_of_scale(model: "Model", um_per_px: float | None) -> None:
-    """Warn where a model knows rock at one scale and that of what it is to see is not known."""
-    if um_per_px is None and model.card.um_per_px is not None:
-        log.warning(
-            "%s knows rock at %g um a pixel; the scale of what it is shown is not known, and so is taken for the same. "
-            "Grains of another size are other rock to it: name the scale with --um-per-px",
-            model.card.name, model.card.um_per_px,
-        )  # fmt: skip
-
-
 @app.command(sort_key=12)
 def run(
     source: Path,
@@ -87,9 +77,10 @@ def run(
     from geocamnet.runtime.folder.out_folder import SENT_LAST
     from geocamnet.runtime.folder.predict import predict_folder
     from geocamnet.runtime.prediction import REFUSALS
+    from geocamnet.runtime.scale import warn_of_scale
 
     opened = open_model(model, all_attitudes=all_attitudes)
-    warn_of_scale(opened, um_per_px)
+    warn_of_scale(opened.card, um_per_px)
     alone = not shard and engine == "local"
     with made_for(out, SENT_LAST, source=source, alone=alone) as folder, progress("mapping") as on_progress:
         result = predict_folder(
@@ -166,7 +157,6 @@ def scan(
             overwrite=overwrite,
             on_progress=on_progress,
         )
-    warn_of_scale(opened, found.um_per_px)
     height, width = found.shape_hw
     scale = "scale unknown" if found.um_per_px is None else f"{found.um_per_px:g} um a pixel"
     log.info("%s: %d x %d px, %s: %s", source, width, height, scale, found.verdict)

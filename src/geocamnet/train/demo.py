@@ -16,7 +16,8 @@ from geocamnet import __version__
 from geocamnet.errors import DataError
 from geocamnet.images import read_image
 from geocamnet.runtime.folder.predict import predict_folder
-from geocamnet.runtime.model import load, scale_to_card
+from geocamnet.runtime.model import load
+from geocamnet.runtime.scale import scale_to_card
 from geocamnet.train.cam import extract
 from geocamnet.train.evaluate import evaluate
 from geocamnet.train.export import export

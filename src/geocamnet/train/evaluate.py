@@ -19,8 +19,8 @@ from geocamnet.card import ModelCard
 from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import read_image, written_aside
 from geocamnet.runtime.heatmap import scale_maps
-from geocamnet.runtime.model import scale_to_card
 from geocamnet.runtime.prediction import prediction_of, probabilities_of
+from geocamnet.runtime.scale import scale_to_card
 from geocamnet.train.baselines import features_of, forest_on_features, majority
 from geocamnet.train.caveats import caveats_of, sections_known_of
 from geocamnet.train.faithfulness import judge_without_masks

@@ -16,8 +16,9 @@ from geocamnet.card import ModelCard
 from geocamnet.errors import DataError, ModelError, unknown_name
 from geocamnet.images import read_image
 from geocamnet.runtime.heatmap import place_maps, scale_maps
-from geocamnet.runtime.model import Model, scale_to_card
+from geocamnet.runtime.model import Model
 from geocamnet.runtime.prediction import Prediction
+from geocamnet.runtime.scale import scale_to_card
 from geocamnet.train.index import IndexRow, read_index, use_fold
 from geocamnet.train.localise import Sample, energy_pointing
 from geocamnet.train.metrics import classification_metrics

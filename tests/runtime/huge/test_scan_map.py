@@ -222,6 +222,22 @@ def test_a_scan_without_tifffile_is_refused_before_the_long_part(section, studen
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_of_one_scale_warns_of_a_scan_of_unknown_scale_before_the_long_part(
+    section, make_student, tiny_card, tmp_path, caplog
+):
+    model = load(make_student(tmp_path / "m.onnx", replace(tiny_card, um_per_px=2.0, long_side_px=None)))
+    warned = []
+    for name, um_per_px in (("unknown", None), ("known", 2.0)):
+        caplog.clear()
+
+        def note(done, total):
+            if done == 1:
+                warned.append("knows rock at 2 um a pixel" in caplog.text)
+
+        map_scan(section, tmp_path / name, model, um_per_px=um_per_px, on_progress=note)
+    assert warned == [True, False]
+
+
 def test_a_full_disk_is_told_and_nothing_is_lost(section, student, mapped, tmp_path, monkeypatch):
     import errno
 

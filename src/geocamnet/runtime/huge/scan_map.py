@@ -31,6 +31,7 @@ from geocamnet.runtime.huge.scan import Scan, open_scan
 from geocamnet.runtime.model import Model
 from geocamnet.runtime.prediction import Prediction, evidence_of, probabilities_of
 from geocamnet.runtime.render import class_map_picture
+from geocamnet.runtime.scale import warn_of_scale
 
 SUMMARY, TILES, AREAS = "summary.json", "tiles.csv", "areas.csv"
 HEATMAPS, REGIONS, OVERVIEW = "heatmaps.ome.tif", "classes.geojson", "overview.jpg"
@@ -106,6 +107,7 @@ def map_scan(
         settings = _settings(scan, model, tiling, um_per_px)
         if (known := _make_ready(folder, settings, overwrite=overwrite)) is not None:
             return known
+        warn_of_scale(card, um_per_px)
         seen = Seen(folder / TILES, folder / _AT_WORK[0], folder / _AT_WORK[1])
         tiles = look(scan, model, tiling, seen, on_progress=on_progress)
     try:
