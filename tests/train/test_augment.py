@@ -73,6 +73,16 @@ def test_maps_of_another_stride_are_brought_to_the_same_pixels():
     assert bring_maps(coarse, Raster(32, (96, 96)), Raster(32, (96, 96))) is coarse
 
 
+def test_maps_in_half_precision_are_looked_up_where_those_in_single_are():
+    steep = torch.arange(64.0).view(1, 1, 1, 64).expand(1, 1, 64, 64) / 64  # exact in bf16
+    taken, wanted = Raster(16, (1024, 1024)), Raster(8, (1024, 1024))
+    found = bring_maps(steep.bfloat16(), taken, wanted)
+    torch.testing.assert_close(found, bring_maps(steep, taken, wanted), atol=1e-6, rtol=0)
+    piece = Geometry(0.3, 0.1, 0.55, 0.55)
+    found = crop_maps(steep[0].bfloat16(), piece, taken, Raster(8, (512, 512)))
+    torch.testing.assert_close(found, crop_maps(steep[0], piece, taken, Raster(8, (512, 512))), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(("flip", "turns"), ATTITUDES)
 def test_a_whole_image_is_turned_exactly(flip, turns):
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)

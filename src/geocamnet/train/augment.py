@@ -93,7 +93,7 @@ def crop_maps(maps: Tensor, geometry: Geometry, taken: Raster, wanted: Raster) -
     Returns:
         float (C, n, n), bilinear between the cells' centres: cell i of a raster lies on pixel ``stride * i``.
     """
-    steps = (torch.arange(wanted.cells_hw[0], dtype=maps.dtype) * wanted.stride + 0.5) / wanted.size_hw[0]
+    steps = (torch.arange(wanted.cells_hw[0], device=maps.device) * wanted.stride + 0.5) / wanted.size_hw[0]
     ys, xs = torch.meshgrid(steps, steps, indexing="ij")  # shares of the finished crop
     for _ in range(geometry.turns):
         ys, xs = xs, 1 - ys  # where a quarter turn counter-clockwise took its pixels from
@@ -109,7 +109,7 @@ def bring_maps(maps: Tensor, taken: Raster, wanted: Raster) -> Tensor:
     if taken.stride == wanted.stride and taken.size_hw == wanted.size_hw:
         return maps
     ys, xs = (
-        (torch.arange(cells, dtype=maps.dtype, device=maps.device) * wanted.stride + 0.5) * size / seen
+        (torch.arange(cells, device=maps.device) * wanted.stride + 0.5) * size / seen
         for cells, size, seen in zip(wanted.cells_hw, taken.size_hw, wanted.size_hw, strict=True)
     )
     ys, xs = torch.meshgrid(ys, xs, indexing="ij")
@@ -117,8 +117,12 @@ def bring_maps(maps: Tensor, taken: Raster, wanted: Raster) -> Tensor:
 
 
 def look_up(maps: Tensor, ys: Tensor, xs: Tensor, stride: int) -> Tensor:
-    """Return maps (B, C, h, w) at the positions ys, xs (n, m), in pixels from the image's corner; (B, C, n, m)."""
+    """Return maps (B, C, h, w) at the positions ys, xs (n, m), in pixels from the image's corner; (B, C, n, m).
+
+    Maps in half precision come back in single: a position in bf16 may be a pixel or two beside the right one.
+    """
     height, width = maps.shape[-2:]
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     # grid_sample counts from -1 at the outer edge of the first cell to 1 at that of the last.
     cells = [((at - 0.5) / stride * 2 + 1) / size - 1 for at, size in ((xs, width), (ys, height))]
     grid = torch.stack(cells, dim=-1).to(maps).expand(len(maps), -1, -1, -1)

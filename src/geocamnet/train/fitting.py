@@ -308,7 +308,7 @@ class Fitting(pl.LightningModule):
             stages = self._stages(one.network, theirs) if not said else [one.network.features(theirs)]
             stages = [features.float() for features in stages]
             first = first or [_at_size(features, theirs_hw, seen_hw) for features in stages]
-            logits, maps = one.network.evidence(stages[-1])
+            logits, maps = (part.float() for part in one.network.evidence(stages[-1]))
             if one.order is not None:
                 order = one.order.to(self.device)
                 logits, maps = logits[:, order], maps[:, order]
