@@ -210,7 +210,7 @@ def _cross_validated(result: Mapping[str, Any], every: bool) -> list[str]:
         about,
         "",
         *_tables(result, _where(result), mean(result["area_share"]), every),
-        *caveats([*margin_over_alone(result), *told, *result["caveats"]]),
+        *caveats([*margin_over_alone(result, every=every), *told, *result["caveats"]]),
     ]
 
 

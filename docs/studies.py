@@ -105,20 +105,21 @@ def warning_of_places(root: Path) -> list[str]:
     ]
 
 
-def margin_over_alone(result: Mapping[str, Any]) -> list[str]:
+def margin_over_alone(result: Mapping[str, Any], *, every: bool = True) -> list[str]:
     """Return in a sentence by how much the distilled student is better than the same alone, and how surely."""
     margin = result.get("student_above_alone")
     if not margin:
         return []
-    told = []
-    for key, title in {
+    titles = {
         "accuracy": "accuracy",
         "balanced_accuracy": "balanced accuracy",
         "nll": "log loss (low is good)",
         "accuracy_attitudes": "accuracy in eight attitudes",
         "nll_attitudes": "log loss in eight attitudes",
-    }.items():
-        row = margin[key]
+    }
+    told = []
+    for key in titles if every else ("accuracy", "nll", "accuracy_attitudes"):
+        row, title = margin[key], titles[key]
         spread = f", spread over seeds {row['spread_seeds']:.3f}" if row["spread_seeds"] is not None else ""
         told.append(f"{title} {row['mean']:+.3f}{spread}, better in {row['better']} of {row['of']}")
     return [f"The student less the same alone, of the same fold and seed: {'; '.join(told)}."]

@@ -194,6 +194,8 @@ def test_the_margin_over_the_student_alone_is_told_with_its_spread_once_there_ar
     margin |= {"accuracy": one | {"seeds": [0.02, 0.01], "spread_seeds": 0.005}}
     (text,) = studies.margin_over_alone({"student_above_alone": margin})
     assert "accuracy +0.020, spread over seeds 0.005, better in 3 of 5" in text
+    assert "balanced" in text
+    assert "balanced" not in studies.margin_over_alone({"student_above_alone": margin}, every=False)[0]
     assert studies.margin_over_alone({}) == []
 
 
