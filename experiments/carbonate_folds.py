@@ -60,6 +60,8 @@ CAVEATS = (
     "The teacher starts from ImageNet weights; the student starts from those weights' features, on drawn sections.",
     "The student alone has the same start, schedule and photographs; only the teachers' terms are missing.",
     "The student learns from the mean of two teachers: the teacher, and the student alone after its first pass.",
+    "A machine that rounds otherwise ends in another network of the same recipe and seed: figures of one fold differ "
+    "then by as much as between seeds.",
     "Heatmaps are judged on mosaics of test photographs, brightness equalised: there are no masks.",
 )
 
@@ -91,9 +93,9 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
     parts: list[Part] = []
     measured: dict[str, Any] = {}
     for fold in folds:
-        judged = [("teacher", None, runs / f"teacher-{fold}")]
-        for seed in seeds:
-            judged += [(who, seed, runs / f"{run}-{fold}-{seed}") for who, run in STUDENTS.items()]
+        judged: list[tuple[str, int | None, Path]] = [("teacher", None, runs / f"teacher-{fold}")]
+        for of_seed in seeds:
+            judged += [(who, of_seed, runs / f"{run}-{fold}-{of_seed}") for who, run in STUDENTS.items()]
         for who, seed, run in judged:
             first = run.name == f"student-{fold}-{seeds[0]}"
             card = read_card(run)

@@ -52,10 +52,11 @@ def main() -> None:
             found = places.figures()
             if found is None:
                 sys.exit(f"{name.format(fold)}: too few photographs of one shape to tell.")
+            judged = found["photographs"]
             for key, values in table[who].items():
                 values.append(round(found[key], 2))
             log.info("%s: hottest place %.2f, by chance %.2f", name.format(fold), *(v[-1] for v in table[who].values()))
-        photographs.append(found["photographs"])
+        photographs.append(judged)
     write_json(
         RESULT,
         {

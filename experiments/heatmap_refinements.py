@@ -17,6 +17,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -81,6 +82,7 @@ class Seen:
 
     def texture(self, window_px: int) -> NDArray[np.float32]:
         """Return the texture guide of the photograph."""
+        assert self.sample is not None, "look_at comes first"
         if window_px not in self.guides:
             card = replace(self.card.texture, window_px=window_px)
             self.guides[window_px] = texture_guide(self.sample.image, card)
@@ -100,8 +102,12 @@ def as_shipped(seen: Seen, texture: TextureCard) -> dict[str, HeatmapOf]:
     """Return the methods as `evaluate` has them."""
     methods = {"model": seen.method(lambda heat, sample: heat)}
     for name, refine in REFINEMENTS.items():
-        methods[name] = seen.method(lambda heat, sample, refine=refine: refine(heat, sample.image, texture))
+        methods[name] = seen.method(partial(_refined, refine, texture))
     return methods
+
+
+def _refined(refine: Callable[..., Heatmap], texture: TextureCard, heat: Heatmap, sample: Sample) -> Heatmap:
+    return refine(heat, sample.image, texture)
 
 
 def variants(seen: Seen, texture: TextureCard) -> list[tuple[str, Settings, HeatmapOf]]:
@@ -156,8 +162,8 @@ def draw(folder: Path) -> Path:
 def compare(run_or_model: Path, data: Path) -> dict[str, Any]:
     """Choose on validation, judge on the test part, and say what texture is worth."""
     predict, card = open_predictor(run_or_model)
-    rows, fold = read_index(data), card.data.get("fold")
-    rows = [row for row in (rows if fold is None else use_fold(rows, fold)) if row.mask]
+    of_all, fold = read_index(data), card.data.get("fold")
+    rows = [row for row in (of_all if fold is None else use_fold(of_all, fold)) if row.mask]
 
     def read_row(row: IndexRow) -> NDArray[np.uint8]:
         return scale_to_card(read_image(data / row.image), card, row.um_per_px)

@@ -236,8 +236,8 @@ def heat_of(maps: Tensor, sample: Sample) -> NDArray[np.float32]:
     evidence = (maps - maps.mean(dim=0, keepdim=True)).clamp_min(0)
     seen_hw = scaled_size_hw(sample.image.shape[:2], IMAGE_PX)
     fine = enlarged(evidence[None], seen_hw, STRIDE)
-    full = F.interpolate(fine, size=sample.mask.shape, mode="bilinear", align_corners=False)[0].numpy()
-    return full / max(float(full.max()), 1e-6)
+    full = F.interpolate(fine, size=sample.mask.shape, mode="bilinear", align_corners=False)[0]
+    return (full / full.max().clamp_min(1e-6)).numpy()
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     named = dict(one.split("=", 1) for one in sys.argv[4:])
     try:
-        main(*map(Path, sys.argv[1:4]), {name: Path(folder) for name, folder in named.items()})
+        own, prepared, written = map(Path, sys.argv[1:4])
+        main(own, prepared, written, {name: Path(folder) for name, folder in named.items()})
     except GeocamnetError as error:
         sys.exit(str(error))

@@ -8,6 +8,7 @@ of the class map whose hottest class is the patch's. Written to results/tile-ove
 import logging
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def main() -> None:
         image, mask = lay(rows, model.card, np.random.default_rng(number))
         for quarter, row in table.items():
             tiling = plan_tiles(image.shape[:2], model.card, overlap_px=quarter * tile_px // 4)
-            bands = predict_bands(lambda y, x, h, w, of=image: of[y : y + h, x : x + w], model, tiling)
+            bands = predict_bands(partial(_window, image), model, tiling)
             maps = scale_maps(np.concatenate([band.class_maps for band in bands], axis=1), model.card)
             truth = cv2.resize(mask, (maps.shape[2], maps.shape[1]), interpolation=cv2.INTER_NEAREST)
             named = maps.argmax(0)
@@ -72,6 +73,10 @@ def main() -> None:
         },
     )
     log.info("%s: written", RESULT)
+
+
+def _window(image: NDArray[np.uint8], y: int, x: int, h: int, w: int) -> NDArray[np.uint8]:
+    return image[y : y + h, x : x + w]
 
 
 def lay(rows: list[IndexRow], card: ModelCard, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
