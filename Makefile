@@ -70,7 +70,7 @@ drawn: $(STAMP)   ## all 22 classes, drawn, heatmaps against exact masks: result
 sandstone: $(STAMP) ## heatmaps against an expert's masks, of ../shared/data: results/sandstone-masks.json
 	@$(BIN)/python experiments/sandstone_masks.py
 
-lights: $(STAMP) ## PPL and XPL: evidence summed or one input; needs make sandstone and make start
+lights: $(STAMP) ## PPL and XPL: evidence summed, or one input? results/paired-lights.json
 	@$(BIN)/python experiments/paired_lights.py
 
 refinements: $(STAMP) ## what texture adds to the demo's heatmaps: results/heatmap-refinements.json; needs make demo

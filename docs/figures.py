@@ -18,6 +18,7 @@ from studies import (
     bundled_precision,
     ceiling_of_labels,
     heat_by_place,
+    lights_of_a_field,
     margin_over_alone,
     parts_of_distillation,
     refinements_of_a_heatmap,
@@ -121,6 +122,7 @@ def figures(root: Path = ROOT, *, every: bool = False) -> str:
     if every:
         parts += ["", "### Refinements of a heatmap", ""]
         parts += refinements_of_a_heatmap(refined, REFINEMENTS) if refined else missing(REFINED, "make refinements")
+        parts += ["", "### PPL and XPL of a field", "", *lights_of_a_field(root)]
     return "\n".join(parts)
 
 

@@ -9,6 +9,7 @@ from pieces import MAP_FIGURES, caveats, missing, number, read, table
 
 PLACES, FOLDS = "results/heat-by-place.json", "results/carbonate-folds.json"
 STARTED, ABLATED = "results/student-start.json", "results/distillation-ablation.json"
+LIGHTS = "results/paired-lights.json"
 CEILING, REFUSED, BUNDLED = "results/label-ceiling.json", "results/strangers.json", "results/bundled-student.json"
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 JUDGES = {
@@ -123,6 +124,22 @@ def margin_over_alone(result: Mapping[str, Any], *, every: bool = True) -> list[
         spread = f", spread over seeds {row['spread_seeds']:.3f}" if row["spread_seeds"] is not None else ""
         told.append(f"{title} {row['mean']:+.3f}{spread}, better in {row['better']} of {row['of']}")
     return [f"The student less the same alone, of the same fold and seed: {'; '.join(told)}."]
+
+
+def lights_of_a_field(root: Path) -> list[str]:
+    """Return lines: evidence of both lights summed, against one network that sees both at once."""
+    result = read(root / LIGHTS)
+    if not result:
+        return missing(LIGHTS, "make lights")
+    columns = NAMES | {"energy": "energy inside", "pointing": "pointing game"}
+    lines = [
+        f"`make lights`: students that see PPL and XPL one by one, their evidence summed, and students of six channels "
+        f"that see both at once; {result['epochs']} epochs at {result['image_px']} px, labels alone. Judged by "
+        "fields of sections no network has seen: mean (lowest to highest)."
+    ]
+    for data, found in result["data"].items():
+        lines += ["", *table(f"{data}, {found['fields']} fields", found["rows"], {}, columns)]
+    return [*lines, *caveats(result["caveats"])]
 
 
 def refusals_of_strangers(root: Path) -> str:

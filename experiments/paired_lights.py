@@ -3,8 +3,8 @@
 Two students of the same start and schedule, for every fold of the sandstone and for the drawn sections. One sees every
 photograph alone, and what it says of a field's two is averaged (`runtime.pairs.combine`); the other sees both at once,
 its first convolution widened to six channels that begin as half the weights each. Labels alone teach them. Judged on
-fields of sections neither has seen: names by field, and heat against the masks. Needs `make sandstone` to have cut its
-windows, and `make start` its drawings. Written to results/paired-lights.json.
+fields of sections neither has seen: names by field, and heat against the masks. The windows are those of
+`make sandstone`, the drawings those of `make start`. Written to results/paired-lights.json.
 """
 
 import logging
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common import ROOT, end_well, summary
+from common import ROOT, end_well, read_recipe, settings, summary
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image, scaled_size_hw
@@ -31,9 +31,13 @@ from geocamnet.train.index import IndexRow, class_names, read_index, use_fold
 from geocamnet.train.localise import Sample, energy_pointing, pointing_game
 from geocamnet.train.map_samples import mask_samples
 from geocamnet.train.metrics import classification_metrics
-from geocamnet.train.recipes import AugmentRecipe
+from geocamnet.train.prepare import prepare
+from geocamnet.train.recipes import AugmentRecipe, PrepareRecipe
 from geocamnet.train.runs import write_json
 from geocamnet.train.student import Student, enlarged, make_student
+from sandstone_masks import SOURCE
+from sandstone_windows import cut
+from student_start import draw
 
 log = logging.getLogger("geocamnet")
 
@@ -124,11 +128,16 @@ def main() -> None:
 
 
 def data_sets() -> Iterator[tuple[str, list[Data]]]:
-    """Yield the data sets by name, each as its folds."""
-    sandstone, drawn = ROOT / "out" / "sandstone" / "data", ROOT / "out" / "start" / "drawn"
-    for folder, command in ((sandstone, "make sandstone"), (drawn, "make start")):
-        if not (folder / "index.csv").is_file():
-            sys.exit(f"{folder}: not there. Run: {command}")
+    """Yield the data sets by name, each as its folds; what is not cut or drawn yet is made."""
+    if not SOURCE.is_dir():
+        sys.exit(f"{SOURCE}: the photographs are not there; this result needs them.")
+    windows = ROOT / "out" / "sandstone"
+    raw, sandstone = windows / "raw", windows / "data"
+    cut(SOURCE, raw)
+    recipe = read_recipe(ROOT / "recipes" / "sandstone-masks.toml")
+    prepare(raw, sandstone, settings(PrepareRecipe, recipe["prepare"]))
+    recipe = read_recipe(ROOT / "recipes" / "student-start.toml")
+    drawn = draw(recipe["synthesize"], recipe["prepare"])
     rows = read_index(sandstone)
     yield "sandstone (real)", [fields_of(sandstone, use_fold(rows, fold), tested="test") for fold in range(5)]
     yield "drawn sections (synthetic)", [fields_of(drawn, read_index(drawn), tested="val")]

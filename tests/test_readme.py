@@ -199,6 +199,20 @@ def test_the_margin_over_the_student_alone_is_told_with_its_spread_once_there_ar
     assert studies.margin_over_alone({}) == []
 
 
+def test_figures_compare_evidence_summed_with_one_network_for_both_lights(tmp_path):
+    assert "Not measured yet: `make lights`" in figures.figures(tmp_path, every=True)
+    row = {"accuracy": [0.5, 0.7], "balanced_accuracy": [0.6, 0.6], "energy": [0.4, 0.4], "pointing": [0.3, 0.5]}
+    found = {"fields": 12, "rows": {"evidence summed": row, "six channels": row}}
+    result = {"data": {"sand (real)": found, "drawn": found}, "epochs": 20, "image_px": 192, "caveats": ["Small."]}
+    (tmp_path / "results").mkdir()
+    (tmp_path / studies.LIGHTS).write_text(json.dumps(result), encoding="utf-8")
+    text = figures.figures(tmp_path, every=True).split("### PPL and XPL of a field")[1]
+    assert text.count("| six channels | 0.600 (0.500 to 0.700) | 0.600 (0.600 to 0.600) | 0.400 (0.400") == 2
+    assert "| sand (real), 12 fields |" in text
+    assert "- Small." in text
+    assert "PPL and XPL of a field" not in figures.figures(tmp_path)
+
+
 def test_figures_of_masks_name_both_lights_and_what_is_wrong_with_them(tmp_path):
     assert "masks" not in figures.figures(tmp_path)
     names = {who: {"accuracy": [0.5, 0.6], "balanced_accuracy": [0.4, 0.5]} for who in figures.WHO}
