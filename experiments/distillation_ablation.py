@@ -1,6 +1,6 @@
 """What each part of distillation is worth, on the validation photographs of 5 folds (`make ablation`).
 
-For each fold the teachers of `make folds`, which must have gone before, and for each of `VARIANTS` a student, fitted
+For each fold the teachers of `make folds`, fitted if they are not there, and for each of `VARIANTS` a student, fitted
 in a cheap setting (recipes/distillation-ablation.toml) and judged on the fold's validation part: settings are chosen
 there, and the test parts stay unseen. What is finished is kept in out/ablation, so that a stopped run goes on; what is
 there is written to results/distillation-ablation.json, beside the folds of earlier calls (`parts`).
@@ -79,9 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data, preparing = folds_out / "data", settings(PrepareRecipe, of_folds["prepare"])
     prepare(RAW, data, preparing)
     teaching = replace(settings(TrainRecipe, of_folds["train"]), weights=str(fetch("lite0")))
-    studying = replace(settings(DistilRecipe, of_folds["distil"]), **recipe["distil"])
+    of_length = settings(DistilRecipe, of_folds["distil"])
+    studying = replace(of_length, **recipe["distil"])
     recipes = recipe_tables({"teacher": teaching, "student": studying})
     for fold in chosen.folds or range(preparing.folds):
+        second = folds_out / "runs" / f"first-alone-{fold}-0"
+        distil_once(data, second, replace(of_length, fold=fold, seed=0), None)
         for seed in chosen.seeds:
             found: list[Part] = []
             for name, changed in VARIANTS.items():
@@ -89,7 +92,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 of_variant = replace(studying, fold=fold, seed=seed, **own)
                 stored = of_variant.teacher_maps == "stored"
                 teacher = fit_teacher(data, folds_out / "runs", teaching, fold, stored=stored)
-                second = folds_out / "runs" / f"first-alone-{fold}-0"
                 sources = (teacher, second)[: changed.get(TEACHERS, 1)] or None
                 run = chosen.out / "runs" / f"{_slug(name)}-{fold}-{seed}"
                 distil_once(data, run, of_variant, sources)
