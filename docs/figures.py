@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pieces import MAP_FIGURES, caveats, missing, number, read, table
+from pieces import MAP_FIGURES, NAME_FIGURES, caveats, missing, number, read, table
 from sizes import audit_at_size, large_collections, scan_at_size
 from speeds import speeds
 from studies import (
@@ -91,12 +91,6 @@ SHOWN = (
     *("student", "student_texture", "student_field", "student_alone", "teacher", "untrained"),
     *("grey", "edges", "centre", "random"),
 )
-NAME_FIGURES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "nll": "log loss (low is good)",
-}
 
 
 def figures(root: Path = ROOT, *, every: bool = False) -> str:

@@ -6,6 +6,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+NAME_FIGURES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "nll": "log loss (low is good)",
+}
 MAP_FIGURES = {"miou": "mean IoU", "pixel_ap": "pixel AP", "energy": "energy inside", "pointing": "pointing game"}
 
 
@@ -33,7 +39,9 @@ def table(
 
 
 def number(value: Any) -> str:
-    """Return a figure, of several the mean with the lowest and the highest."""
+    """Return a figure, of several the mean with the lowest and the highest; words as they are."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, list) and value:

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pieces import MAP_FIGURES, caveats, missing, number, read, table
+from pieces import MAP_FIGURES, NAME_FIGURES, caveats, missing, number, read, table
 
 PLACES, FOLDS = "results/heat-by-place.json", "results/carbonate-folds.json"
 STARTED, ABLATED = "results/student-start.json", "results/distillation-ablation.json"
@@ -112,9 +112,7 @@ def margin_over_alone(result: Mapping[str, Any], *, every: bool = True) -> list[
     if not margin:
         return []
     titles = {
-        "accuracy": "accuracy",
-        "balanced_accuracy": "balanced accuracy",
-        "nll": "log loss (low is good)",
+        **{key: NAME_FIGURES[key] for key in ("accuracy", "balanced_accuracy", "nll")},
         "accuracy_attitudes": "accuracy in eight attitudes",
         "nll_attitudes": "log loss in eight attitudes",
     }
@@ -131,14 +129,13 @@ def lights_of_a_field(root: Path) -> list[str]:
     result = read(root / LIGHTS)
     if not result:
         return missing(LIGHTS, "make lights")
-    columns = NAMES | {"energy": "energy inside", "pointing": "pointing game"}
     lines = [
         f"`make lights`: students that see PPL and XPL one by one, their evidence summed, and students of six channels "
         f"that see both at once; {result['epochs']} epochs at {result['image_px']} px, labels alone. Judged by "
         "fields of sections no network has seen: mean (lowest to highest)."
     ]
     for data, found in result["data"].items():
-        lines += ["", *table(f"{data}, {found['fields']} fields", found["rows"], {}, columns)]
+        lines += ["", *table(f"{data}, {found['fields']} fields", found["rows"], {}, NAMES | MAP_FIGURES)]
     return [*lines, *caveats(result["caveats"])]
 
 
@@ -224,12 +221,13 @@ def _ablated(result: Mapping[str, Any]) -> list[str]:
         f"{result['epochs']} epochs at {result['image_px']} px, teacher {result['teacher']}: mean over the folds "
         f"(lowest to highest). Chance has {number(result['area_share'])} of the energy."
     )
-    columns = NAMES | {"nll": "log loss (low is good)", "energy": "energy in mosaics"}
+    columns = NAME_FIGURES | {"energy": "energy in mosaics"}
     lines = [about, "", *table("variant", result["variants"], {}, columns)]
     (first, _), *others = result["against_first"].items()
+    less = {
+        name: {key: f"{one['mean']:+.3f} ± {one['standard_error']:.3f}" for key, one in row.items()}
+        for name, row in others
+    }
     lines += ["", f"Against *{first}* in the same folds: mean difference ± its standard error.", ""]
-    lines += [f"| variant | {' | '.join(columns.values())} |", f"|---|{'---:|' * len(columns)}"]
-    for name, row in others:
-        cells = (f"{row[key]['mean']:+.3f} ± {row[key]['standard_error']:.3f}" for key in columns)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += table("variant", less, {}, columns)
     return [*lines, *caveats(result["caveats"])]

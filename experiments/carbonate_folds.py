@@ -26,6 +26,7 @@ from common import (
     MARKS,
     ROOT,
     end_well,
+    figures_of,
     fit_folds,
     fold_options,
     judge_once,
@@ -43,7 +44,7 @@ from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
 from geocamnet.train.runs import build_network, read_card, write_json
 from imagenet_weights import fetch
-from parts import Part, figures_of, kept_parts, recipe_tables, table_of, with_parts
+from parts import Part, kept_parts, recipe_tables, table_of, with_parts
 
 log = logging.getLogger("geocamnet")
 
@@ -82,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fit_folds(data, out / "runs", teaching, studying, folds=folds, seeds=chosen.seeds, again=AGAIN, alone_teaches=True)
     recipes = recipe_tables({"teacher": teaching, "student": studying})
     parts = with_parts(kept_parts(chosen.result, recipes), judge(data, out / "runs", folds, chosen.seeds))
-    result = result_of(parts, out / "runs", f"{folds[0]}", f"{folds[0]}-{chosen.seeds[0]}") | {"recipes": recipes}
+    runs, fold = out / "runs", folds[0]
+    result = result_of(parts, runs / f"student-{fold}-{chosen.seeds[0]}", runs / f"teacher-{fold}")
+    result["recipes"] = recipes
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)
     log.info("%s: written", chosen.result)
@@ -127,15 +130,14 @@ def _tables(names: Rows, heat: Rows | None = None, marks: Rows | None = None) ->
     return {name: {one: figures_of(row, keys) for one, row in rows.items()} for name, rows, keys in tables if rows}
 
 
-def result_of(parts: Sequence[Part], runs: Path, fold: str, student: str) -> dict[str, Any]:
+def result_of(parts: Sequence[Part], student: Path, teacher: Path) -> dict[str, Any]:
     """Return what the result file holds: the tables of all parts, what is known of the networks, the parts.
 
     Args:
         parts: all that were judged.
-        runs: the folder of the runs.
-        fold, student: the numbers of a teacher and of a student whose cards tell of all.
+        student, teacher: runs whose cards tell of all.
     """
-    card, teacher = read_card(runs / f"student-{student}"), read_card(runs / f"teacher-{fold}")
+    card, of_teacher = read_card(student), read_card(teacher)
     names, heat = table_of(parts, "names"), table_of(parts, "heatmaps")
     plain = [part for part in parts if part["who"] == "plain"]
     return {
@@ -154,7 +156,7 @@ def result_of(parts: Sequence[Part], runs: Path, fold: str, student: str) -> dic
         "heatmaps_kind": plain[0]["kind"],
         "area_share": [part["area_share"] for part in plain],
         "parameters": card.parameters,
-        "teacher": {"architecture": teacher.architecture, "parameters": teacher.parameters},
+        "teacher": {"architecture": of_teacher.architecture, "parameters": of_teacher.parameters},
         "caveats": list(CAVEATS),
         "parts": list(parts),
         "version": __version__,

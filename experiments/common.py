@@ -143,7 +143,7 @@ def once(run: Path, recipe: Any, fit: Callable[..., Any]) -> None:
 def _expect(run: Path, recipe: Any) -> None:
     """End with a message if a finished run was fitted by another recipe: its figures would pass for this one's."""
     (had,) = read_recipe(run / "recipe.toml").values()
-    (wanted,) = tomllib.loads(recipe_toml("recipe", recipe)).values()
+    wanted = table_of_recipe(recipe)
     differ = [key for key in wanted if key not in OF_THE_MACHINE and key in had and had[key] != wanted[key]]
     if "weights" in differ and not {had["weights"], wanted["weights"]} & NAMED_WEIGHTS:
         differ.remove("weights")  # a file, which may have moved
@@ -152,6 +152,12 @@ def _expect(run: Path, recipe: Any) -> None:
         sys.exit(
             f"{run}: was fitted by another recipe: {how}. Remove it to have it fitted again, or name another --out."
         )
+
+
+def table_of_recipe(recipe: Any) -> dict[str, Any]:
+    """Return a recipe's settings as `read_recipe` would find them in the file of a run."""
+    (table,) = tomllib.loads(recipe_toml("recipe", recipe)).values()
+    return table  # type: ignore[no-any-return]
 
 
 def read_recipe(file: Path) -> dict[str, Any]:
@@ -172,9 +178,13 @@ def settings(kind: Any, table: dict[str, Any]) -> Any:
 
 def add(table: dict[str, dict[str, list[float]]], who: str, row: dict[str, Any], keys: tuple[str, ...]) -> None:
     """Append a row's figures to the lists of one who was judged, a value per run."""
-    for key in keys:
-        if row.get(key) is not None:
-            table.setdefault(who, {}).setdefault(key, []).append(round(float(row[key]), 4))
+    for key, value in figures_of(row, keys).items():
+        table.setdefault(who, {}).setdefault(key, []).append(value)
+
+
+def figures_of(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, float]:
+    """Return those figures of a row that are there, to four places."""
+    return {key: round(float(row[key]), 4) for key in keys if row.get(key) is not None}
 
 
 def summary(table: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, dict[str, float]]]:

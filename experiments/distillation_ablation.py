@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from carbonate_folds import RAW
-from common import ROOT, distil_once, end_well, fit_teacher, fold_options, read_recipe, settings, summary
+from common import ROOT, distil_once, end_well, figures_of, fit_teacher, fold_options, read_recipe, settings, summary
 from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image
@@ -33,7 +33,7 @@ from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
 from geocamnet.train.runs import load_network, read_card, write_json
 from imagenet_weights import fetch
-from parts import Part, figures_of, kept_parts, recipe_tables, table_of, with_parts
+from parts import Part, kept_parts, recipe_tables, table_of, with_parts
 
 log = logging.getLogger("geocamnet")
 
@@ -96,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 run = chosen.out / "runs" / f"{_slug(name)}-{fold}-{seed}"
                 distil_once(data, run, of_variant, sources)
                 figures = judged_once(run, data, fold)
-                part = {"fold": fold, "seed": seed, "who": name, "n": figures["n"]}
-                found.append(part | {"variants": {name: figures_of(figures, JUDGED)}})
+                variants = {name: figures_of(figures, JUDGED)}
+                found.append({"fold": fold, "seed": seed, "who": name, "n": figures["n"], "variants": variants})
                 log.info("%s: balanced accuracy %.3f", run.name, figures["balanced_accuracy"])
             # Variants are compared in the same folds, so all of a fold are written, or none.
             parts = with_parts(kept_parts(chosen.result, recipes), found)

@@ -8,7 +8,6 @@ fields of sections neither has seen: names by field, and heat against the masks.
 """
 
 import logging
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,12 +30,10 @@ from geocamnet.train.index import IndexRow, class_names, read_index, use_fold
 from geocamnet.train.localise import Sample, energy_pointing, pointing_game
 from geocamnet.train.map_samples import mask_samples
 from geocamnet.train.metrics import classification_metrics
-from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import AugmentRecipe, PrepareRecipe
 from geocamnet.train.runs import write_json
 from geocamnet.train.student import Student, enlarged, make_student
-from sandstone_masks import SOURCE
-from sandstone_windows import cut
+from sandstone_masks import prepare_windows
 from student_start import draw
 
 log = logging.getLogger("geocamnet")
@@ -129,13 +126,8 @@ def main() -> None:
 
 def data_sets() -> Iterator[tuple[str, list[Data]]]:
     """Yield the data sets by name, each as its folds; what is not cut or drawn yet is made."""
-    if not SOURCE.is_dir():
-        sys.exit(f"{SOURCE}: the photographs are not there; this result needs them.")
-    windows = ROOT / "out" / "sandstone"
-    raw, sandstone = windows / "raw", windows / "data"
-    cut(SOURCE, raw)
     recipe = read_recipe(ROOT / "recipes" / "sandstone-masks.toml")
-    prepare(raw, sandstone, settings(PrepareRecipe, recipe["prepare"]))
+    sandstone = prepare_windows(ROOT / "out" / "sandstone", settings(PrepareRecipe, recipe["prepare"]))
     recipe = read_recipe(ROOT / "recipes" / "student-start.toml")
     drawn = draw(recipe["synthesize"], recipe["prepare"])
     rows = read_index(sandstone)

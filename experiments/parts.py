@@ -6,13 +6,11 @@ seed; a result keeps its parts, and a later call adds to those of the same recip
 
 import json
 import logging
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common import OF_THE_MACHINE
-from geocamnet.train.runs import recipe_toml
+from common import OF_THE_MACHINE, table_of_recipe
 
 log = logging.getLogger("geocamnet")
 
@@ -26,8 +24,10 @@ def recipe_tables(recipes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     Args:
         recipes: a name each.
     """
-    tables = {name: tomllib.loads(recipe_toml("recipe", recipe))["recipe"] for name, recipe in recipes.items()}
-    return {name: {key: value for key, value in table.items() if key not in FREE} for name, table in tables.items()}
+    return {
+        name: {key: value for key, value in table_of_recipe(recipe).items() if key not in FREE}
+        for name, recipe in recipes.items()
+    }
 
 
 def kept_parts(result: Path, recipes: Mapping[str, Mapping[str, Any]]) -> list[Part]:
@@ -73,11 +73,6 @@ def table_of(parts: Iterable[Part], name: str) -> dict[str, dict[str, list[float
             for figure, value in figures.items():
                 table.setdefault(row, {}).setdefault(figure, []).append(value)
     return table
-
-
-def figures_of(row: Mapping[str, Any], keys: Sequence[str]) -> dict[str, float]:
-    """Return those figures of a row that are there, to four places."""
-    return {key: round(float(row[key]), 4) for key in keys if row.get(key) is not None}
 
 
 def _key(part: Part) -> tuple[int, int, str]:

@@ -50,14 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not finished, then judge, and write the result."""
     chosen = fold_options(__doc__, arguments, name="sandstone-masks", out="sandstone")
     set_up_logging()
-    if not SOURCE.is_dir():
-        sys.exit(f"{SOURCE}: the photographs are not there; this result needs them.")
     began = time.monotonic()
     recipe, out = read_recipe(chosen.recipe), chosen.out
-    data, runs = out / "data", out / "runs"
-    cut(SOURCE, out / "raw")
     preparing = settings(PrepareRecipe, recipe["prepare"])
-    prepare(out / "raw", data, preparing)
+    data, runs = prepare_windows(out, preparing), out / "runs"
     folds = chosen.folds or list(range(preparing.folds))
     teaching, studying = settings(TrainRecipe, recipe["train"]), settings(DistilRecipe, recipe["distil"])
     fit_folds(data, runs, teaching, studying, folds=folds, seeds=chosen.seeds, alone_teaches=True)
@@ -65,6 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)
     log.info("%s: written", chosen.result)
+
+
+def prepare_windows(out: Path, preparing: PrepareRecipe) -> Path:
+    """Return the prepared data set of windows, cut and prepared if it is not there yet."""
+    if not SOURCE.is_dir():
+        sys.exit(f"{SOURCE}: the photographs are not there; this result needs them.")
+    cut(SOURCE, out / "raw")
+    prepare(out / "raw", out / "data", preparing)
+    return out / "data"
 
 
 def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) -> dict[str, Any]:
