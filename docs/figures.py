@@ -40,7 +40,6 @@ WHO = {
     "student_attitudes": "**student, distilled, eight attitudes**",
     "student_alone": "the same student, trained alone",
     "student_alone_attitudes": "the same alone, eight attitudes",
-    "student_unscaled": "the same alone, not told the scale",
     "random_forest": "random forest on texture and grey histograms",
     "majority": "always the commonest class",
 }
@@ -66,8 +65,6 @@ MAPS = {
     **_refined("student_alone", "the same alone"),
     "student_alone_softmax": "the same alone, softmax in every cell",
     "student_alone_field": "the same alone, PPL and XPL together",
-    "student_unscaled": WHO["student_unscaled"],
-    "student_unscaled_field": "the same, PPL and XPL together",
     "teacher": "teacher",
     **_refined("teacher", "teacher"),
     "teacher_softmax": "teacher, softmax in every cell",

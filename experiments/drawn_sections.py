@@ -1,7 +1,7 @@
 """All 22 classes on drawn thin sections, judged against exact masks (`make drawn`).
 
-synthesize → prepare → train → distil (with the teacher; alone; alone and not told the scale; all from the start that
-comes with the package) → evaluate, with recipes/drawn-sections.toml. Networks see fields of one fabric and its name;
+synthesize → prepare → train → distil (with the teacher, and alone, both from the start that comes with the package) →
+evaluate, with recipes/drawn-sections.toml. Networks see fields of one fabric and its name;
 they are judged on the names of sections they have not seen, and on fields of two or three fabrics with natural borders,
 drawn apart, whose masks are exact. What is finished is kept in out/drawn, so that a stopped run goes on; the figures
 are written to results/drawn-sections.json.
@@ -36,13 +36,11 @@ log = logging.getLogger("geocamnet")
 # Fields of several fabrics, 8 for every class: thresholds are chosen on a third of them.
 COMPOSITES = {"sections": 8, "composites": 1.0, "seed": 34}
 PARTS = {"val_share": 0.35, "test_share": 0.6}
-UNSCALED_PX = 256  # long side of a photograph as a student sees it that is not told the scale
 CAVEATS = (
     "Drawn, not photographed: it says that places can be learnt from names alone, not how well rock is named.",
     "The teacher starts from ImageNet weights; the student starts from those weights' features, on drawn sections of "
     "other seeds.",
-    "Networks are shown all photographs at one scale, but for the student of unknown scale: each brought to one size, "
-    "fields of two fabrics show both at sizes that neither has alone.",
+    "Networks are shown all photographs at one scale, which has to be known for that.",
     "Fields of several fabrics were shown to no network, neither teacher nor student, with or without masks.",
     "Fractures and stylolites are a few pixels wide, less than a cell of a class map.",
 )
@@ -69,7 +67,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         of_seed = replace(studying, seed=seed)
         distil_once(data, runs / f"alone-{seed}", of_seed, None)
         distil_once(data, runs / f"student-{seed}", of_seed, runs / "teacher")
-        distil_once(data, runs / f"unscaled-{seed}", replace(of_seed, image_px=UNSCALED_PX), None)
     result = judge(data, composites, runs, chosen.seeds)
     result["minutes_this_call"] = round((time.monotonic() - began) / 60, 1)
     write_json(chosen.result, result)
@@ -136,7 +133,7 @@ def judge(data: Path, composites: Path, runs: Path, seeds: Sequence[int]) -> dic
     }
 
 
-_STUDENTS = {"student": "student", "student_alone": "alone", "student_unscaled": "unscaled"}
+_STUDENTS = {"student": "student", "student_alone": "alone"}
 
 
 if __name__ == "__main__":
