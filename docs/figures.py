@@ -15,6 +15,7 @@ from pieces import MAP_FIGURES, NAME_FIGURES, caveats, missing, number, read, ta
 from sizes import audit_at_size, large_collections, scan_at_size
 from speeds import speeds
 from studies import (
+    answers_in_short,
     bundled_precision,
     ceiling_of_labels,
     heat_by_place,
@@ -199,6 +200,7 @@ def _cross_validated(result: Mapping[str, Any], every: bool) -> list[str]:
         f"runs. {_networks(result)}"
     )
     told = [*_verdicts(result["names"]), *_flat_maps(result), *warning_of_places(ROOT)]
+    told = told if every else [*answers_in_short(result), *told]
     return [
         about,
         "",
@@ -273,7 +275,7 @@ def _drawn(result: Mapping[str, Any], every: bool) -> list[str]:
         ]
     )
     sentences = [
-        f"The classes were chosen, and sections differ {result.get('style', 1):.1f} times as much as real slides do.",
+        f"The classes were chosen, and sections differ {result.get('style', 1):.1f} times as much as real ones do.",
         *_verdicts(result["names"]),
         *_flat_maps(result),
         "Drawn sections are easier than rock: these figures say that the pipeline works, not how well it names rocks.",

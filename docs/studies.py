@@ -144,11 +144,11 @@ def refusals_of_strangers(root: Path) -> str:
     result = read(root / REFUSED)
     if not result:
         return "\n".join(missing(REFUSED, "make bundled"))
-    kinds = result["kinds"]
+    kinds, folds = result["kinds"], read(root / FOLDS)
     reasons = [one for one in next(iter(kinds.values())) if one not in ("photographs", "refused", "named")]
     lines = [
-        f"`make bundled`: {result['model']}, {len(result['classes'])} classes of {result['data']}; what it refuses of "
-        "photographs it should know, and of others. None of these was looked at in choosing.",
+        f"`make bundled`: {result['model']}, {len(result['classes'])} classes; what it refuses of photographs it "
+        "should know, and of others. None of these was looked at in choosing.",
         "",
         f"| shown | photographs | refused | {' | '.join(reasons)} |",
         f"|---|{'---:|' * (len(reasons) + 2)}",
@@ -157,7 +157,18 @@ def refusals_of_strangers(root: Path) -> str:
         share = f"{counts['refused'] / max(counts['photographs'], 1):.0%}"
         cells = (str(counts["photographs"]), share, *(str(counts[one]) for one in reasons))
         lines.append(f"| {kind} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_trusted(folds) if folds and folds.get("trust") else [])])
+
+
+def answers_in_short(result: Mapping[str, Any]) -> list[str]:
+    """Return in a sentence how much of what it has not seen the student names, and how much of that rightly."""
+    row = result.get("trust", {}).get("student")
+    if not row:
+        return []
+    return [
+        f"The student names {mean(row['named']):.0%} of the photographs, {mean(row['named_accuracy']):.0%} of these "
+        'rightly, and says "not sure" of most others ([refusals](docs/explanation/refusals.md)).'
+    ]
 
 
 def bundled_precision(root: Path) -> str:
@@ -201,6 +212,31 @@ def refinements_of_a_heatmap(result: Mapping[str, Any], refinements: Mapping[str
             cells = (f"{gap[k]['mean']:+.3f} ({gap[k]['low']:+.3f} to {gap[k]['high']:+.3f})" for k in ("val", "test"))
             lines.append(f"| {titles[one]}, less {titles[rival]} | {' | '.join(cells)} |")
     return lines
+
+
+def _trusted(result: Mapping[str, Any]) -> list[str]:
+    runs = len(result["trust"]["student"]["named"]) // len(result["folds"])
+    titles = {
+        "student": "student, distilled",
+        "student_attitudes": "student, distilled, eight attitudes",
+        "student_alone": "the same student, trained alone",
+        "student_alone_attitudes": "the same alone, eight attitudes",
+        "teacher": "teacher",
+        "teacher_attitudes": "teacher, eight attitudes",
+    }
+    columns = {
+        "named": "share named",
+        "named_accuracy": "of these right",
+        "calibration_error": "calibration error (low is good)",
+    }
+    return [
+        "",
+        f"`make folds`: {result['data']}, {result['n_test']} photographs in {len(result['folds'])} folds, {runs} runs "
+        "of each student a fold: mean (lowest to highest). Thresholds aim at nine in ten right, on 82 validation "
+        "photographs a fold.",
+        "",
+        *table("photographs not seen", result["trust"], titles, columns),
+    ]
 
 
 def _started(result: Mapping[str, Any]) -> list[str]:

@@ -27,7 +27,9 @@ def options_of(verb: str) -> Iterator[tuple[str, str, str]]:
         if not one.show:
             continue
         positional = one.field_info.kind is one.field_info.POSITIONAL_OR_KEYWORD
-        shown = tuple(name for name in one.names if not name.startswith("--no-") or one.field_info.default is True)
+        shown = tuple(
+            name for name in one.names if "-no-" not in name.replace(".", "-") or one.field_info.default is True
+        )
         names = one.names[0].removeprefix("--").upper() if positional else " ".join(shown)
         name = f"``{names}``{_choices(one.hint)}"
         default = "required" if one.required else _value(one.field_info.default)

@@ -53,6 +53,7 @@ RAW = ROOT.parent / "shared" / "data" / "carbonate-lithology"
 # maps are gone over again. On validation the five students named 2.9 points more after it (the first was not judged on
 # test).
 AGAIN = {"epochs": 24, "lr": 1e-3, "feature_weight": 0.0}
+TRUST = ("named", "named_accuracy", "calibration_error")
 STUDENTS = {"student": "student", "student_alone": "alone"}  # who, and what its runs are called
 Rows = Mapping[str, Mapping[str, Any]]
 CAVEATS = (
@@ -109,7 +110,8 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
             maps = metrics["localisation"]["table"].items()
             own = {method.replace("model", who): row for method, row in maps if method.startswith("model")}
             marks = {who: metrics["localisation"].get("marks", {})}
-            parts.append({"fold": fold, "seed": seed, "who": who} | _tables(named, own, marks))
+            trust = {one: trust_of(row) for one, row in named.items()}
+            parts.append({"fold": fold, "seed": seed, "who": who} | _tables(named, own, marks, trust))
             if who == "student":
                 teachers = (runs / f"teacher-{fold}", runs / f"first-alone-{fold}-{seed}")
                 named = {"teachers_together": together(teachers, data, fold)}
@@ -124,9 +126,23 @@ def judge(data: Path, runs: Path, folds: Sequence[int], seeds: Sequence[int]) ->
     return parts
 
 
-def _tables(names: Rows, heat: Rows | None = None, marks: Rows | None = None) -> dict[str, Any]:
+def trust_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return what an answer may be trusted for: the share it names, of these the share right, the calibration error."""
+    verdicts = row["verdicts"]
+    of_named = {"named": verdicts["named"] / row["n"], "named_accuracy": verdicts["accuracy"]}
+    return of_named | {"calibration_error": row["calibration_error"]}
+
+
+def _tables(
+    names: Rows, heat: Rows | None = None, marks: Rows | None = None, trust: Rows | None = None
+) -> dict[str, Any]:
     """Return the tables of a part."""
-    tables = (("names", names, FIGURES), ("heatmaps", heat or {}, HEAT), ("marks", marks or {}, MARKS))
+    tables = (
+        ("names", names, FIGURES),
+        ("heatmaps", heat or {}, HEAT),
+        ("marks", marks or {}, MARKS),
+        ("trust", trust or {}, TRUST),
+    )
     return {name: {one: figures_of(row, keys) for one, row in rows.items()} for name, rows, keys in tables if rows}
 
 
@@ -153,6 +169,7 @@ def result_of(parts: Sequence[Part], student: Path, teacher: Path) -> dict[str, 
         "heatmaps": heat,
         "heatmaps_summary": summary(heat),
         "marks": table_of(parts, "marks"),
+        "trust": table_of(parts, "trust"),
         "heatmaps_kind": plain[0]["kind"],
         "area_share": [part["area_share"] for part in plain],
         "parameters": card.parameters,

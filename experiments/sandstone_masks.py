@@ -41,6 +41,7 @@ CAVEATS = (
     "Heatmaps are judged inside the labelled grains alone: heat on what is not labelled counts neither way, heat on "
     "another labelled mineral counts as wrong.",
     "The classifier is taught the mineral that fills most of a window; heatmaps are judged for every mineral in it.",
+    "The student learns from the mean of two teachers: the teacher, and the student alone.",
     "The data are GPL-3.0: networks trained on them are not shipped.",
 )
 Values = dict[str, dict[str, list[list[float]]]]  # who → figure → for every fold a list, a value per seed

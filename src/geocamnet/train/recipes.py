@@ -68,7 +68,8 @@ class PrepareRecipe:
     """How photographs become a data set.
 
     Attributes:
-        layout: how labels are told: by a manifest, by folder, by file-name prefix; ``auto`` looks.
+        layout: how labels are told: by a manifest, by folder, by file-name prefix, by COCO outlines, or by
+            masks alone; ``auto`` looks.
         manifest: a CSV or XLSX with a column ``image`` and a column ``labels``, relative to RAW.
         section_regex: a regular expression on the path below RAW whose first group (or the group named
             ``section``) is the thin section. Without it a manifest's column is used, else every photograph
@@ -297,7 +298,7 @@ class PretrainRecipe(FitRecipe):
 
     Attributes:
         backbone: the student's trunk.
-        output_stride: pixels per cell of the student's class maps.
+        output_stride: pixels per cell of the trunk's last features.
         teacher_backbone: any timm network whose features are to be matched, stage by stage.
         teacher_weights: its weights: ``imagenet`` (downloaded), a ``.safetensors`` or ``.pth`` state dict, or a RUN.
     """

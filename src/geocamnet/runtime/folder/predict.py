@@ -99,7 +99,7 @@ def predict_folder(
         out: the folder to write; it may lie inside the source, and is then not read.
         model: the student.
         um_per_px: micrometres a pixel of the photographs: draws a scale bar, gives areas in µm², and scales for a model
-            whose card states its own (none that `distil` makes does so yet).
+            whose card states its own (fitted with ``--image-px 0``).
         texture: refine the heatmap with texture, and measure it.
         pairs: photographs whose paths differ in the light alone (``a_PPL.jpg``, ``a_XPL.jpg``; see
             `pairs.find_fields`) are one field: one row, one picture (of PPL), the evidence of all of them
