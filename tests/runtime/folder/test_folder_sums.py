@@ -159,13 +159,26 @@ def test_impossible_options_are_refused_before_anything_is_written(source, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_known_of_photographs_that_are_gone_is_not_lost(source, tmp_path, student):
-    out = tmp_path / "out"
+@pytest.mark.parametrize("count_refused", [False, True])
+def test_sums_are_of_the_photographs_that_are_there_and_what_is_known_of_others_is_not_lost(
+    source, tmp_path, student, count_refused
+):
+    out, made_of = tmp_path / "out", ("sections.csv", "classes.csv")
     predict_folder(source, out, student)
-    before = (out / "classes.csv").read_bytes()
     (source / "TS-1" / "f0.png").unlink()
-    predict_folder(source, out, student)
-    assert (out / "classes.csv").read_bytes() == before
+    (source / "grey.png").unlink()
+    predict_folder(source, out, student, count_refused=count_refused)
+    predict_folder(source, tmp_path / "fresh", student, count_refused=count_refused)
+    assert [(out / name).read_bytes() for name in made_of] == [
+        (tmp_path / "fresh" / name).read_bytes() for name in made_of
+    ]
+    page = (out / "areas.html").read_text(encoding="utf-8")
+    assert "<strong>9</strong> photographs" in page
+    assert "<strong>2</strong> of earlier runs are in the folder no longer and left out." in page
+    assert not re.search(r"(TS-1/f0|grey)\.png", page)
+    counted = {row["image"]: row["counted"] for row in rows(out, "areas.csv")}
+    assert len(counted) == 11
+    assert {image for image, said in counted.items() if said == "no"} == {"TS-1/f0.png", "grey.png"}
 
 
 def test_a_folder_of_refused_photographs_says_so(tmp_path, student):

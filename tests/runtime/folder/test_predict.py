@@ -14,9 +14,11 @@ from geocamnet.errors import DataError, ModelError
 from geocamnet.images import read_image, write_image
 from geocamnet.runtime.familiar import statistics
 from geocamnet.runtime.folder import photograph as photograph_file
+from geocamnet.runtime.folder import predict
 from geocamnet.runtime.folder.out_folder import picture_path
 from geocamnet.runtime.folder.predict import predict_folder
 from geocamnet.runtime.folder.row import COLUMNS
+from geocamnet.runtime.huge.scan_map import map_scan
 from geocamnet.runtime.measure import area_percent, texture_entropy
 from geocamnet.runtime.model import load
 from geocamnet.runtime.pairs import combine
@@ -374,6 +376,124 @@ def test_out_inside_the_source_is_not_read(source, student):
     assert len(files(out)) == 8 + 3 * 4
 
 
+def test_what_an_earlier_call_has_made_inside_the_source_is_no_photograph(source, student, caplog):
+    predict_folder(source, source / "first", student)
+    predict_folder(source, source / "shared", student, shard="1/2")  # of a job, which leaves no summary of its own
+    caplog.clear()
+    report = predict_folder(source, source / "second", student, texture=False)
+    assert {row.image for row in report.rows} == NAMES
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{source}: {4 * 3 + 2 * 3} picture(s) that run or scan has made are left out"
+    ]
+    with pytest.raises(DataError, match="no photograph found in it but 12"):
+        predict_folder(source / "first", source / "third", student)
+
+
+def test_photographs_in_a_folder_that_also_holds_results_are_read(source, tmp_path, student, paint):
+    predict_folder(source / "well 1", source, student)
+    write_image(source / "pictures" / "mine.png", paint((20, 20), "vug"))
+    write_image(source / "overview.jpg", paint((20, 20), "vug"))
+    report = predict_folder(source, tmp_path / "out", student)
+    assert {row.image for row in report.rows} == NAMES | {"pictures/mine.png", "overview.jpg"}
+
+
+def test_pictures_that_look_like_results_but_lie_in_no_out_are_read(tmp_path, student, paint):
+    for name in ("pictures/a_heatmap.jpg", "masks/a_classes.png", "overview.jpg"):
+        write_image(tmp_path / "in" / name, paint((20, 20), "vug"))
+    assert len(predict_folder(tmp_path / "in", tmp_path / "out", student).rows) == 3
+
+
+def test_what_a_scan_has_made_inside_the_source_is_no_photograph(source, tmp_path, student):
+    pytest.importorskip("tifffile", reason="scans need tifffile: pip install 'geocamnet[big]'")
+    map_scan(source / "a.png", source / "scanned", student)
+    assert (source / "scanned" / "overview.jpg").is_file()
+    assert (source / "scanned" / "heatmaps.ome.tif").is_file()
+    assert {row.image for row in predict_folder(source, tmp_path / "out", student).rows} == NAMES
+
+
+MINE = ("areas.csv", "skipped.csv", "summary.json", "masks.json", "sections.csv", "classes.csv", "areas.html")
+
+
+@pytest.mark.parametrize("shard", ["", "1/2"])
+@pytest.mark.parametrize("name", MINE)
+def test_a_first_call_writes_over_no_file_of_mine(source, tmp_path, student, name, shard):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("section,depth_m\nTS1,1200.5\n")
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=rf"holds {name}.*empty or new folder"):
+        predict_folder(source, out, student, shard=shard)
+    assert files(out) == {name, "notes.txt"}
+    assert (out / name).read_text() == "section,depth_m\nTS1,1200.5\n"
+    assert len(predict_folder(source, out, student, overwrite=True).rows) == 4
+
+
+def test_a_scan_is_not_written_over(source, tmp_path, student):
+    pytest.importorskip("tifffile", reason="scans need tifffile: pip install 'geocamnet[big]'")
+    map_scan(source / "a.png", tmp_path / "out", student)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")}
+    with pytest.raises(DataError, match="empty or new folder"):
+        predict_folder(source, tmp_path / "out", student)
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")} == before
+
+
+def test_a_first_call_killed_before_its_summary_is_taken_up(source, tmp_path, student, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "write_summary", killed)
+    for shard in ("", "1/2"):
+        with pytest.raises(KeyboardInterrupt):
+            predict_folder(source, tmp_path / f"out{shard[:1]}", student, shard=shard)
+    monkeypatch.undo()
+    assert files(tmp_path / "out") == {"predictions.csv", "areas.csv"}
+    for out in (tmp_path / "out", tmp_path / "out1"):
+        assert len(predict_folder(source, out, student).rows) == 4
+
+
+def test_photographs_that_are_gone_are_not_counted_and_are_told(source, tmp_path, student, caplog):
+    out = tmp_path / "out"
+    predict_folder(source, out, student)
+    (source / "a.jpg").unlink()
+    (source / "well 1" / "a.png").rename(source / "well 1" / "renamed.png")
+    caplog.clear()
+    report = predict_folder(source, out, student)
+    there = NAMES - {"a.jpg", "well 1/a.png"} | {"well 1/renamed.png"}
+    assert {row.image for row in report.rows} == there
+    assert [row.image for row in report.gone] == ["a.jpg", "well 1/a.png"]
+    assert report.counts == summary(out)["counts"] == {"oolite": 1, "vug": 1, "not sure": 1}
+    assert (summary(out)["photographs"], summary(out)["gone"]) == (3, ["a.jpg", "well 1/a.png"])
+    assert list(table(out))[-2:] == ["a.jpg", "well 1/a.png"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"2 row(s) of predictions.csv are of photographs no longer in {source}: not counted, and listed in "
+        "summary.json as gone"
+    ]
+
+
+def test_a_photograph_that_comes_back_is_not_predicted_again(source, tmp_path, student):
+    out = tmp_path / "out"
+    predict_folder(source, out, student)
+    (source / "a.jpg").rename(tmp_path / "a.jpg")
+    predict_folder(source, out, student)
+    (tmp_path / "a.jpg").rename(source / "a.jpg")
+    again = Counting(student)
+    report = predict_folder(source, out, again)
+    assert again.calls == 0
+    assert {row.image for row in report.rows} == NAMES
+    assert report.gone == ()
+    assert summary(out)["gone"] == []
+
+
+def test_a_job_does_not_take_the_share_of_another_for_gone(source, tmp_path, student, paint):
+    out = tmp_path / "out"
+    predict_folder(source, out, student, shard="1/2")
+    write_image(source / "0.png", paint((20, 20), "vug"))  # first of all: every photograph changes its share
+    assert predict_folder(source, out, student, shard="1/2").gone == ()
+    report = predict_folder(source, out, student)
+    assert {row.image for row in report.rows} == NAMES | {"0.png"}
+    assert report.gone == ()
+
+
 def test_out_must_be_another_folder_than_the_source(source, tmp_path, student):
     with pytest.raises(DataError, match="another folder"):
         predict_folder(source, source, student)
@@ -435,16 +555,20 @@ def test_hostile_names_are_survived(tmp_path, student, paint):
     source, out = tmp_path / "in", tmp_path / "out"
     long_name = "灰" * 80 + ".png"
     names = [b"latin \xe9.png", b"two\nlines.png", b'quote " comma,.png', long_name.encode(), b"\xe2\x80\xa8.png"]
+    names += [b"c\rd.png", b"=1+2.png", b"-3.png"]
     write_image(tmp_path / "one.png", paint((20, 20), "vug"))
     source.mkdir()
     for name in names:
         (source / os.fsdecode(name)).write_bytes((tmp_path / "one.png").read_bytes())
     report = predict_folder(source, out, student)
     assert len(report.rows) == len(names)
-    assert set(table(out)) == {"latin \\xe9.png", "two\nlines.png", 'quote " comma,.png', long_name, "\u2028.png"}
+    plain = {"latin \\xe9.png", "two\nlines.png", 'quote " comma,.png', long_name, "\u2028.png", "c\rd.png"}
+    assert set(table(out)) == plain | {"'=1+2.png", "'-3.png"}
     again = Counting(student)
-    assert len(predict_folder(source, out, again).rows) == len(names)
+    report = predict_folder(source, out, again)
+    assert {row.image for row in report.rows} == plain | {"=1+2.png", "-3.png"}
     assert again.calls == 0
+    assert summary(out)["photographs"] == len(names)
 
 
 def test_no_two_photographs_share_a_picture(tmp_path):

@@ -56,6 +56,7 @@ class Page:
         sections, series: what photographs add up to.
         pictures: of every photograph, in the order of their names.
         skipped: photographs that could not be predicted, and why.
+        gone: photographs of earlier calls that are in the source no longer, and not in all of this.
         version: of this program.
     """
 
@@ -69,6 +70,7 @@ class Page:
     series: Section
     pictures: Sequence[Picture]
     skipped: Sequence[tuple[str, str]]
+    gone: int
     version: str
 
 
@@ -107,6 +109,7 @@ def _lead(page: Page) -> str:
         f"measured by the model <strong>{escape(page.card.name)}</strong>.",
         f"<strong>{refused}</strong> of them the model refused to name{also}." if refused else "",
         f"<strong>{len(page.skipped)}</strong> could not be read." if page.skipped else "",
+        f"<strong>{page.gone}</strong> of earlier runs are in the folder no longer and left out." if page.gone else "",
     ]
     return " ".join(part for part in parts if part)
 

@@ -94,9 +94,10 @@ class Summing:
         """The columns of ``areas.csv``."""
         return area_columns(self.card, um_per_px=self.um_per_px, porosity=self.porosity)
 
-    def area_cells(self, area: PhotographArea, label: str) -> list[str | int | float | None]:
-        """Return a row of ``areas.csv``."""
-        counted, section = self.count_refused or label not in REFUSALS, self.section_of(area.image)
+    def area_cells(self, area: PhotographArea, label: str, *, gone: bool = False) -> list[str | int | float | None]:
+        """Return a row of ``areas.csv``; a photograph that is gone from the source is not counted."""
+        counted = not gone and (self.count_refused or label not in REFUSALS)
+        section = self.section_of(area.image)
         return area_row(area, section=section, label=label, counted=counted, um_per_px=self.um_per_px)
 
     def read_areas(self, table: Path) -> dict[str, PhotographArea]:
@@ -126,26 +127,27 @@ def write_sums(
 
     Args:
         out: the folder.
-        rows: of ``predictions.csv``.
+        rows: of ``predictions.csv``; those of photographs that are gone from the source are not summed.
         areas: by photograph.
         skipped: photographs that could not be predicted, and why.
         summing: how.
-        path_of: paths below the source, by photograph; those of photographs that are gone are made of their names.
+        path_of: paths below the source, by photograph that is in it.
         version: of this program.
 
     Raises:
         DataError: a file that can't be read or written.
     """
 
-    def path(image: str) -> Path:
-        return path_of.get(image, Path(image))
-
     def read_mask(image: str) -> Mask | None:
-        file = mask_path(out, path(image))
+        file = mask_path(out, path_of[image])
         return read_image(file)[..., 0] if file.is_file() else None
 
     of_image = {row.image: row for row in sorted(rows, key=lambda row: row.image) if row.image in areas}
-    measured = [Measured(areas[image], row.label, summing.section_of(image)) for image, row in of_image.items()]
+    measured = [
+        Measured(areas[image], row.label, summing.section_of(image))
+        for image, row in of_image.items()
+        if image in path_of
+    ]
     sections, series = sum_up(
         measured,
         summing.card.class_names,
@@ -154,13 +156,12 @@ def write_sums(
         points=summing.points,
         seed=summing.seed,
     )
-    write_table(
-        out / AREAS, summing.columns, [summing.area_cells(areas[name], row.label) for name, row in of_image.items()]
-    )
+    cells = [summing.area_cells(areas[image], row.label, gone=image not in path_of) for image, row in of_image.items()]
+    write_table(out / AREAS, summing.columns, cells)
     write_series_tables(out, sections, series, summing.card, um_per_px=summing.um_per_px, porosity=summing.porosity)
     write_json(out / MASK_NAMES, {"classes": list(summing.card.class_names)})
     pictures = [
-        Picture(one.section, one.area.image, one.label, *_files(out, path(one.area.image)), one.refused)
+        Picture(one.section, one.area.image, one.label, *_files(out, path_of[one.area.image]), one.refused)
         for one in measured
     ]
     page = Page(
@@ -174,6 +175,7 @@ def write_sums(
         series=series,
         pictures=pictures,
         skipped=skipped,
+        gone=sum(row.image not in path_of for row in rows),
         version=version,
     )
     write_page(out, page)

@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ FROM_ALL = (SECTIONS, CLASSES, PAGE)  # made from all photographs, once each of 
 SENT_LAST = (PAGE, SUMMARY)  # to a store: who sees the summary sees all that it counts
 
 _ENDINGS = {PICTURES: ("_heatmap.jpg", "_areas.jpg"), MASKS: ("_classes.png",)}
+_SCAN_TABLE = "tiles.csv"  # what `scan` calls its files: its code, further up, can't be imported here
+_SCAN_PICTURES = ("heatmaps.ome.tif", "overview.jpg")
 _MOST_STEM_BYTES = 200  # file systems take names of 255; room is left for our ending and a suffix
 
 
@@ -41,6 +44,44 @@ def areas_picture_path(out: Path, image: Path) -> Path:
 def mask_path(out: Path, image: Path) -> Path:
     """Return where the class mask lies, such as ``OUT/masks/b/a_jpg_classes.png``."""
     return out / MASKS / image.parent / f"{_stem(image)}_classes.png"
+
+
+def check_writes_over_nothing(out: Path) -> None:
+    """Check that a first call would write over no table or page that another has put into OUT.
+
+    Raises:
+        DataError: it would.
+    """
+    # A first call writes its table before anything else, the first jobs of an array theirs.
+    if os.path.lexists(out / TABLE) or any((out / SHARDS).glob(f"*-of-*/{TABLE}")):
+        return
+    for name in (AREAS, SKIPPED, SUMMARY, MASK_NAMES, *FROM_ALL):
+        if os.path.lexists(out / name):
+            raise DataError(
+                f"{out}: holds {name} and no {TABLE}, so it is not of an earlier call. Choose an empty or new folder "
+                f"as OUT; --overwrite would write over {name}."
+            )
+
+
+def without_results(photographs: Iterable[Path], source: Path) -> list[Path]:
+    """Return the photographs without the pictures that `run` and `scan` have made, where an OUT lies in the source.
+
+    Args:
+        photographs: files below the source.
+        source: a folder.
+    """
+    is_out = cache(_is_out)
+
+    def is_made(file: Path) -> bool:
+        parts = file.relative_to(source).parts
+        for depth, part in enumerate(parts):
+            is_name = depth == len(parts) - 1
+            looks_made = part in _SCAN_PICTURES if is_name else file.name.endswith(_ENDINGS.get(part, ()))
+            if looks_made and is_out(source.joinpath(*parts[:depth]), _SCAN_TABLE if is_name else TABLE):
+                return True
+        return False
+
+    return [file for file in photographs if not is_made(file)]
 
 
 def remove_results(out: Path) -> None:
@@ -111,6 +152,7 @@ def write_summary(
     rows: Sequence[FolderRow],
     skipped: Sequence[tuple[Path, str]],
     *,
+    gone: Sequence[FolderRow] = (),
     finished: bool,
     version: str,
 ) -> None:
@@ -121,6 +163,7 @@ def write_summary(
         settings: that a later call must share.
         summing: settings of what is made from all photographs.
         rows, skipped: of the tables.
+        gone: rows of photographs that are in the source no longer, which are not counted.
         finished: every photograph has been looked at.
         version: of this program.
 
@@ -134,6 +177,7 @@ def write_summary(
         "fields_joined": len(joined),
         "photographs_alone": len(rows) - len(joined),
         "skipped": len(skipped),
+        "gone": sorted(row.image for row in gone),
         "counts": label_counts(row.label for row in rows),
         "settings": settings,
         "summing": summing,
@@ -155,6 +199,10 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 def label_counts(labels: Iterable[str]) -> dict[str, int]:
     """Return how many photographs each label has, the most frequent first; of several joined by ``|`` each counts."""
     return dict(Counter(label for joined in labels for label in joined.split("|")).most_common())
+
+
+def _is_out(folder: Path, table: str) -> bool:
+    return all((folder / name).is_file() for name in (SUMMARY, table)) or bool(shard_folders(folder))
 
 
 def _stem(image: Path) -> str:

@@ -1,5 +1,6 @@
 """A folder of photographs in; pictures, tables and a page out. May be stopped and taken up again."""
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from geocamnet.runtime.folder.out_folder import (
     TABLE,
     areas_picture_path,
     check_same_settings,
+    check_writes_over_nothing,
     label_counts,
     mask_path,
     picture_path,
@@ -29,6 +31,7 @@ from geocamnet.runtime.folder.out_folder import (
     remove_results,
     shard_folder,
     shard_folders,
+    without_results,
     write_summary,
 )
 from geocamnet.runtime.folder.photograph import Field, FieldDone, How, do_field, do_job, job_of
@@ -38,9 +41,11 @@ from geocamnet.runtime.folder.tables import append_to_table, as_text, begin_tabl
 from geocamnet.runtime.model import Model
 from geocamnet.runtime.pairs import find_fields
 from geocamnet.sharing import Engine, read_shard, shared_out
-from geocamnet.stores import is_file, url_of
+from geocamnet.stores import is_file, shown, url_of
 
 POROSITIES = ("blue",)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,14 @@ class FolderReport:
     """What `predict_folder` did.
 
     Attributes:
-        rows: the whole table, photographs of earlier calls included.
+        rows: of the table, photographs of earlier calls included if they are still in the source.
         skipped: photographs that could not be predicted, with the reason; a field counts as its first photograph.
         counts: rows per label, the most frequent first; "not sure" and the other refusals are among them.
         out: the folder written.
         sections: the thin sections, by name, with their areas; none for a job of an array.
         series: all of them together; None for a job of an array.
+        gone: rows of photographs of earlier calls that are in the source no longer: they stay in the table, and are
+            not counted.
     """
 
     rows: tuple[FolderRow, ...]
@@ -62,6 +69,7 @@ class FolderReport:
     out: Path
     sections: tuple[Section, ...]
     series: Section | None
+    gone: tuple[FolderRow, ...] = ()
 
 
 def predict_folder(
@@ -91,11 +99,13 @@ def predict_folder(
     ``skipped.csv`` (image, reason) and ``summary.json``.
 
     A row is written when its pictures are in place, so a call that was stopped is taken up by the same call: what
-    is in the table is not done again. A photograph changed since is not noticed; use ``overwrite``. What is made from
-    all photographs is made last, anew in every call; a call that is stopped leaves none of it.
+    is in the table is not done again. A photograph changed since is not noticed; use ``overwrite``. What is known of
+    one that is gone from the source stays in both tables, at the end of the first, and counts nowhere. What is made
+    from all photographs is made last, anew in every call; a call that is stopped leaves none of it.
 
     Args:
-        source: a photograph, or a folder searched with its subfolders; or the URL of either in a store.
+        source: a photograph, or a folder searched with its subfolders, pictures that this function and `map_scan` have
+            made left out; or the URL of either in a store.
         out: the folder to write; it may lie inside the source, and is then not read.
         model: the student.
         um_per_px: micrometres a pixel of the photographs: draws a scale bar, gives areas in µm², and scales for a model
@@ -120,8 +130,9 @@ def predict_folder(
 
     Raises:
         DataError: no photograph, an option out of range, ``overwrite`` together with ``shard``, ``out`` can't be
-            written, or it holds results of another model, other options or another source. ``section_regex``,
-            ``count_refused``, ``points`` and ``seed`` may change: what they decide is worked out anew.
+            written, holds files of another origin that would be written over, or results of another model, other
+            options or another source. ``section_regex``, ``count_refused``, ``points`` and ``seed`` may change: what
+            they decide is worked out anew.
     """
     _check_options(um_per_px, porosity)
     source, out = Path(source), Path(out)
@@ -149,6 +160,8 @@ def predict_folder(
         seed=seed,
     )
     summing.check([field.names[0] for field in fields])
+    if not overwrite:
+        check_writes_over_nothing(out)
     if part := read_shard(shard, overwrite=overwrite):
         where, fields = shard_folder(out, part), part.of_jobs(fields)
     else:
@@ -156,10 +169,15 @@ def predict_folder(
     rows, areas = _take_up(where, settings, fields, overwrite, summing)
     if not part:
         _bring_together(out, settings, fields, summing, rows, areas)
+    path_of = {field.names[0]: field.paths[0].relative_to(root) for field in fields}
+    # To a job of an array, which sees its own share, what another's has become is not gone.
+    gone = [] if part else [row for row in rows if row.image not in path_of]
+    if gone:
+        rows = [row for row in rows if row.image in path_of]
     done = {row.image for row in rows}
     skipped: list[tuple[Path, str]] = []
     how = How(model, um_per_px, texture, summing.porosity, summing.folder)
-    write_summary(where, settings, summing.settings, rows, skipped, finished=False, version=__version__)
+    write_summary(where, settings, summing.settings, rows, skipped, gone=gone, finished=False, version=__version__)
     with (
         append_to_table(where / TABLE) as table,
         append_to_table(where / AREAS) as area_table,
@@ -184,13 +202,17 @@ def predict_folder(
     if part:
         write_summary(where, settings, summing.settings, rows, skipped, finished=True, version=__version__)
         return FolderReport(tuple(rows), tuple(skipped), counts, out, (), None)
-    _write_tables(out, fields, summing, rows, areas)
-    path_of = {field.names[0]: field.paths[0].relative_to(root) for field in fields}
+    _write_tables(out, fields, summing, rows, areas, gone)
     told = [(_name(path, root), as_text(reason)) for path, reason in skipped]
-    sections, series = write_sums(out, rows, areas, told, summing, path_of, version=__version__)
+    sections, series = write_sums(out, [*rows, *gone], areas, told, summing, path_of, version=__version__)
     remove_leavings(out)
-    write_summary(out, settings, summing.settings, rows, skipped, finished=True, version=__version__)
-    return FolderReport(tuple(rows), tuple(skipped), counts, out, tuple(sections), series)
+    if gone:
+        _log.warning(
+            "%d row(s) of %s are of photographs no longer in %s: not counted, and listed in %s as gone",
+            len(gone), TABLE, shown(source), SUMMARY,
+        )  # fmt: skip
+    write_summary(out, settings, summing.settings, rows, skipped, gone=gone, finished=True, version=__version__)
+    return FolderReport(tuple(rows), tuple(skipped), counts, out, tuple(sections), series, tuple(gone))
 
 
 def _in_order(todo: Sequence[Field], how: How, engine: Engine) -> Iterator[FieldDone]:
@@ -229,14 +251,20 @@ def _bring_together(
 
 
 def _write_tables(
-    out: Path, fields: Sequence[Field], summing: Summing, rows: list[FolderRow], areas: Mapping[str, PhotographArea]
+    out: Path,
+    fields: Sequence[Field],
+    summing: Summing,
+    rows: list[FolderRow],
+    areas: Mapping[str, PhotographArea],
+    gone: Sequence[FolderRow] = (),
 ) -> None:
-    """Write both tables in the order of the fields, whoever did which of them when."""
+    """Write both tables in the order of the fields, whoever did which of them when; what is gone comes last."""
     place = {field.names[0]: number for number, field in enumerate(fields)}
     rows.sort(key=lambda row: place.get(row.image, len(place)))
-    cells = [summing.area_cells(areas[row.image], row.label) for row in rows if row.image in areas]
+    every = [*rows, *gone]
+    cells = [summing.area_cells(areas[row.image], row.label) for row in every if row.image in areas]
     write_table(out / AREAS, summing.columns, cells)
-    write_rows(out / TABLE, rows)
+    write_rows(out / TABLE, every)
 
 
 def _check_options(um_per_px: float | None, porosity: str | None) -> None:
@@ -257,7 +285,7 @@ def _fields(photographs: list[Path], root: Path, out: Path, pairs: bool) -> list
 
 
 def _find_photographs(source: Path, out: Path) -> tuple[Path, list[Path]]:
-    """Return the folder that names are relative to, and the photographs, those below ``out`` left out."""
+    """Return the folder that names are relative to, and the photographs, without what calls of any OUT have made."""
     if url := url_of(source):
         return (source.parent, [source]) if is_file(url) else (source, list_images(source))
     if source.is_file():
@@ -272,7 +300,12 @@ def _find_photographs(source: Path, out: Path) -> tuple[Path, list[Path]]:
         found = [path for path in found if not path.parent.resolve().is_relative_to(above)]
         if not found:
             raise DataError(f"{source}: no photograph found in it, {out} left out.")
-    return source, found
+    taken = without_results(found, source)
+    if not taken:
+        raise DataError(f"{source}: no photograph found in it but {len(found)} that run or scan has made.")
+    if len(taken) < len(found):
+        _log.warning("%s: %d picture(s) that run or scan has made are left out", source, len(found) - len(taken))
+    return source, taken
 
 
 def _take_up(
@@ -307,14 +340,14 @@ def _take_up(
         for name in FROM_ALL:  # they are of the photographs there were
             (out / name).unlink(missing_ok=True)
         kept: list[FolderRow] = []
-        gone: list[FolderRow] = []
+        outdated: list[FolderRow] = []
         for row in rows:
-            (kept if holds(row) else gone).append(row)
-        if torn or gone:
+            (kept if holds(row) else outdated).append(row)
+        if torn or outdated:
             write_rows(table, kept)
         cells = [summing.area_cells(areas[row.image], row.label) for row in kept if row.image in areas]
         write_table(out / AREAS, summing.columns, cells)
-        for row in gone:  # its photograph may have become part of a field of another name
+        for row in outdated:  # its photograph may have become part of a field of another name
             for path in (picture_path, areas_picture_path, mask_path):
                 path(out, Path(row.image)).unlink(missing_ok=True)
         return kept, {row.image: areas[row.image] for row in kept if row.image in areas}

@@ -3,12 +3,16 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from geocamnet.errors import DataError
 from geocamnet.images import written_aside
+
+# What a spreadsheet takes for a formula; and what was written behind an apostrophe as such, or looks as if it were.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def write_table(table: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -51,24 +55,31 @@ def append_to_table(table: Path) -> TextIO:
 def write_row(stream: TextIO, values: Iterable[object]) -> None:
     """Add a row and hand it to the system at once: None as an empty cell, fractions with six digits.
 
+    A text that a spreadsheet would take for a formula (a photograph called ``=a.png``) stands behind an apostrophe,
+    which `read_table` takes off again.
+
     Raises:
         DataError: it can't be written.
     """
+    cells = [_cell(value) for value in values]
+    # Before Python 3.13 a carriage return alone is not quoted, yet read as the end of a row.
+    returns = any("\r" in cell for cell in cells)
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL)
     try:
-        csv.writer(stream, lineterminator="\n").writerow([_cell(value) for value in values])
+        writer.writerow(cells)
         stream.flush()
     except OSError as error:
         raise DataError(cannot_write(Path(stream.name), error)) from error
 
 
 def read_table(table: Path, columns: Sequence[str]) -> tuple[list[list[str]], bool]:
-    """Return the whole rows of a table as text, and whether anything else (a row torn by a crash) was met.
+    """Return the whole rows of a table as they were written, and whether anything else (a torn row) was met.
 
     Raises:
         DataError: columns that are not these.
     """
     text = table.read_bytes().decode("utf-8-sig", "replace")
-    lines = list(csv.reader(io.StringIO(text, newline="")))
+    lines = [[_text(cell) for cell in line] for line in csv.reader(io.StringIO(text, newline=""))]
     if not lines or lines[0] != list(columns):
         raise DataError(f"{table}: its columns are not those of this version. Use --overwrite, or another OUT.")
     torn = not text.endswith("\n")
@@ -91,6 +102,12 @@ def cannot_write(path: Path, error: OSError) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, str):
+        return f"'{value}" if _FORMULA.match(value) else value
     if not isinstance(value, float):
         return str(value)
     return f"{value:.6g}" if abs(value) < 1e5 else f"{value:.0f}"  # an area in µm² is no place for 1.2e+06
+
+
+def _text(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
