@@ -6,6 +6,7 @@ import http.server
 import io
 import re
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,16 +94,35 @@ def test_a_camera_that_is_pulled_away_is_told(page):
     message(page, "The camera has gone")
 
 
-def test_a_series_is_sorted_and_written_as_csv_with_the_scale_that_was_measured(
-    page, photographs, tmp_path, web_student
-):
-    show(page, *photographs[:3])
+def draw_line(page):
+    """Draw the line of a measurement over half the width of what is shown."""
     page.locator("#measure").click()
     box = page.locator("#frame").bounding_box()
     page.mouse.move(box["x"] + 10, box["y"] + 20)
     page.mouse.down()
     page.mouse.move(box["x"] + 10 + box["width"] / 2, box["y"] + 20, steps=3)
     page.mouse.up()
+
+
+def set_scale(page, um):
+    draw_line(page)
+    page.locator("#length-um").fill(str(um))
+    page.locator("#length .main").click()
+
+
+def table_of(page, tmp_path):
+    """Save the table and return its lines."""
+    with page.expect_download() as saved:
+        page.locator("#table").click()
+    saved.value.save_as(tmp_path / "table.csv")
+    return list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(encoding="utf-8-sig"))))
+
+
+def test_a_series_is_sorted_and_written_as_csv_with_the_scale_that_was_measured(
+    page, photographs, tmp_path, web_student
+):
+    show(page, *photographs[:3])
+    draw_line(page)
     page.locator("#length-um").fill("none")
     page.locator("#length .main").click()
     assert "above 0" in page.locator("#length-wrong").inner_text()
@@ -114,19 +134,69 @@ def test_a_series_is_sorted_and_written_as_csv_with_the_scale_that_was_measured(
     page.locator("#series th button", has_text="Probability").click()
     shares = [float(one.split()[0]) for one in page.locator("#series td.number:nth-child(4)").all_inner_texts()]
     assert shares == sorted(shares, reverse=True)
-    rows.nth(1).locator("button").click()
+    page.locator("#series button", has_text=photographs[0].name).click()
     page.wait_for_selector("body[data-seen='4']")
-    with page.expect_download() as saved:
-        page.locator("#table").click()
-    saved.value.save_as(tmp_path / "table.csv")
-    table = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text(encoding="utf-8-sig"))))
+    table = table_of(page, tmp_path)
     assert [one["file"] for one in table] == [one.name for one in photographs[:3]]
     model = load(web_student)
     for one, path in zip(table, photographs, strict=False):
         wanted = model.predict(np.asarray(Image.open(path).convert("RGB")))
         assert one["verdict"] == wanted.verdict
         assert float(one["p_oolite"]) == pytest.approx(float(wanted.probabilities[0]), abs=1e-3)
-        assert float(one["um_per_px"]) == pytest.approx(5.0, rel=0.02)
+    assert table[1]["um_per_px"] == ""  # shown before the scale was known, and not since
+    assert [float(table[place]["um_per_px"]) for place in (0, 2)] == pytest.approx([5.0, 5.0], rel=0.02)
+
+
+def test_the_table_has_the_answer_at_the_scale_it_states(page, photographs, tmp_path, make_student, tiny_card):
+    path = make_student(tmp_path / "scaled.onnx", replace(tiny_card, long_side_px=None, um_per_px=2.0))
+    page.set_input_files("#model-file", path)
+    message(page, "Opened scaled.onnx")
+    show(page, photographs[2], photographs[3])  # 97 px wide and 31 high: its border weighs more when it is smaller
+    set_scale(page, 20)
+    page.wait_for_selector("body[data-seen='3']")
+    before, measured = table_of(page, tmp_path)
+    assert before["um_per_px"] == ""
+    um_per_px = float(measured["um_per_px"])
+    assert um_per_px == pytest.approx(20 / 48.5, rel=0.02)
+    model, image = load(path), np.asarray(Image.open(photographs[3]).convert("RGB"))
+    at_scale, as_it_is = (model.predict(image, um_per_px=one).probabilities for one in (um_per_px, None))
+    found = [float(measured[f"p_{name}"]) for name in model.card.class_names]
+    assert found == pytest.approx(at_scale.tolist(), abs=1e-3)
+    assert np.abs(at_scale - as_it_is).max() > 0.01
+    set_scale(page, 40)
+    page.wait_for_selector("body[data-seen='4']")
+    before, measured = table_of(page, tmp_path)
+    assert (before["um_per_px"], float(measured["um_per_px"])) == ("", pytest.approx(40 / 48.5, rel=0.02))
+
+
+def test_the_scale_is_that_of_the_photograph_however_it_was_shrunk(page, tmp_path):
+    def shown():
+        size, scale = page.locator("#state").inner_text().split(" · ")[:2]
+        return size, float(scale.removesuffix(" µm a pixel"))
+
+    def written():
+        return [(line["width_px"], float(line["um_per_px"])) for line in table_of(page, tmp_path)]
+
+    def about(um_per_px):
+        return pytest.approx(um_per_px, rel=0.01)
+
+    write_image(tmp_path / "small.png", np.full((600, 1000, 3), (200, 60, 60), np.uint8))
+    write_image(tmp_path / "large.png", np.full((4000, 6000, 3), (60, 60, 200), np.uint8))
+    show(page, tmp_path / "small.png")
+    set_scale(page, 500)
+    assert shown() == ("1000 × 600 px", about(1.0))
+    show(page, tmp_path / "large.png")
+    assert shown() == ("4898 × 3265 px", about(1.225))
+    assert page.locator("#bar").inner_text() == "1 mm"  # of 6 mm
+    bar, photograph = (page.locator(one).bounding_box()["width"] for one in ("#bar i", "#frame"))
+    assert bar / photograph == pytest.approx(1 / 6, rel=0.02)
+    assert written() == [("1000", about(1.0)), ("4898", about(1.225))]
+    set_scale(page, 6000)  # the other way round: half of 6000 px
+    assert shown() == ("4898 × 3265 px", about(2.45))
+    page.locator("#series button", has_text="small.png").click()
+    page.wait_for_selector("body[data-seen='3']")
+    assert shown() == ("1000 × 600 px", about(2.0))
+    assert written() == [("1000", about(2.0)), ("4898", about(2.45))]
 
 
 def test_a_wrong_model_file_gets_a_sentence_and_the_one_before_stays(

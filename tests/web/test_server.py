@@ -1,10 +1,14 @@
 """The server hands out its table of files with strict headers, and nothing else to nobody else."""
 
 import http.client
+import os
+import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +142,29 @@ def test_the_verb_serves_the_model_named(any_engine, web_student, monkeypatch):
     main(["web", "--model", str(web_student), "--port", "0"])
     assert (seen["host"], seen["port"]) == ("127.0.0.1", 0)
     assert seen["files"]["model.onnx"].content == web_student.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal to send")
+def test_ctrl_c_ends_the_verb_without_an_error(web_student):
+    program = f"""
+from geocamnet.cli import main
+from geocamnet.web import site
+site.site = lambda model: {{}}
+main(["web", "--model", {str(web_student)!r}, "--port", "0"])
+"""
+    running = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200", "TERM": "dumb"},
+    )  # fmt: skip
+    told = ""
+    while not (address := re.search(r"http://127\.0\.0\.1:(\d+)/", told)):
+        told += (line := running.stderr.readline())
+        assert line, told
+    assert "404" in said(int(address[1]), b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    running.send_signal(signal.SIGINT)
+    told += running.communicate(timeout=60)[1]
+    assert running.returncode == 0, told
+    assert "Stopped" not in told
 
 
 def test_a_missing_model_file_is_one_sentence(any_engine, capsys):

@@ -63,8 +63,10 @@ def camera(
 
     if not 0 <= opacity <= 1:
         raise DataError(f"--opacity must be 0 to 1; received {opacity}.")
-    if um_per_px is not None and not um_per_px > 0:
-        raise DataError(f"--um-per-px must be above 0; received {um_per_px}.")
+    limits = {"um-per-px": um_per_px, "frames-per-s": frames_per_s, "seconds": seconds, "max-frames": max_frames}
+    for name, value in limits.items():
+        if value is not None and not value > 0:
+            raise DataError(f"--{name} must be above 0; received {value}.")
     if um_per_px is not None and objective is not None:
         raise DataError("--um-per-px and --objective both tell a scale; give one of them.")
     if not headless and (seconds is not None or max_frames is not None):
@@ -77,7 +79,8 @@ def camera(
     feed = Source(source, size_wh=size_px)
     rate = None if headless else frames_per_s or feed.frames_per_s or 1.0
     lossless = headless and not feed.is_live
-    with _told_to_stop() as stop, Live(feed, opened, wishes, lossless=lossless, frames_per_s=rate) as live:
+    held = objective is not None  # its scale goes by the size of the frames, and the first one is to have it too
+    with _told_to_stop() as stop, Live(feed, opened, wishes, lossless=lossless, frames_per_s=rate, held=held) as live:
         if objective is not None:
             shape_hw = live.first_frame().image.shape
             try:
@@ -86,6 +89,7 @@ def camera(
                 if headless:
                     raise
                 log.warning("%s", error)  # the window is where it is measured
+            live.begin()
         warn_of_scale(opened.card, view.um_per_px)
         if headless:
             with progress("recording") as on_progress:

@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def serve(files: Mapping[str, SiteFile], *, host: str, port: int, secured: Certi
         timeout_graceful_shutdown=2, ssl_certfile=secured.chain if secured else None,
         ssl_keyfile=secured.key if secured else None,
     )  # fmt: skip
-    with listener:
+    with listener, suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -1,5 +1,6 @@
 """What the keys do, without a window."""
 
+import csv
 import json
 
 import cv2
@@ -144,6 +145,34 @@ def test_a_full_disk_ends_the_recording_and_not_the_view(controls, step, monkeyp
     monkeypatch.setattr(recording_module, "LOOK_AT_DISK_EVERY", 1)
     assert step() is not None
     assert controls.recording is None
+
+
+def test_a_folder_that_cannot_be_made_is_said_and_the_view_goes_on(controls, step, tmp_path):
+    controls.out = tmp_path / "a file" / "below"
+    controls.out.parent.write_bytes(b"")
+    step()
+    for key in "sr":
+        controls.say("")
+        controls.press(key)
+        assert "can't be written" in controls._message
+    assert controls.recording is None
+    assert step() is not None
+
+
+def test_the_table_has_the_scale_measured_or_forgotten_while_it_is_written(controls, step, monkeypatch):
+    clock = iter(range(1000))  # a second later whenever it is asked
+    monkeypatch.setattr("geocamnet.runtime.live.controls.time.monotonic", lambda: float(next(clock)))
+    step()
+    controls.press("r")
+    step()
+    controls.view.um_per_px = 2.0
+    step()
+    step(shape_hw=(600, 800))
+    table = controls.recording.table
+    controls.press("r")
+    with table.open(encoding="utf-8-sig", newline="") as stream:
+        scales = {line["source_frame"]: line["um_per_px"] for line in csv.DictReader(stream)}
+    assert scales == {"1": "", "2": "2.0", "3": ""}
 
 
 def test_a_scale_is_measured_with_mouse_and_keys_and_kept(controls, step):

@@ -152,6 +152,23 @@ def test_a_photograph_of_a_folder_that_cannot_be_read_is_passed_over_and_counted
     assert "1.png" in caplog.text
 
 
+def test_a_photograph_too_narrow_for_the_model_is_passed_over_and_counted(tmp_path, paint, student, caplog):
+    for number, shape_hw in enumerate([(20, 30), (1, 900), (24, 32)]):
+        write_image(tmp_path / f"{number}.png", paint(shape_hw, CLASSES[number]))
+    with Source(tmp_path) as source, Live(source, student, lossless=True) as live:
+        assert [one.frame.number for one in all_of(live)] == [0, 2]
+    assert (live.captured, live.analysed, live.unreadable) == (3, 2, 1)
+    assert "1.png: A photograph 900 px long" in caplog.text
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_camera_or_a_film_too_narrow_for_the_model_ends_with_that(paint, student, is_live):
+    source = Camera([paint((1, 900), "oolite")] * 9, is_live=is_live)
+    with Live(source, student, lossless=not is_live) as live, pytest.raises(DataError, match="900 px long"):
+        drain(live)
+    assert live.unreadable == 0
+
+
 def test_a_film_is_shown_at_its_own_rate(frames, student):
     began = time.monotonic()
     with Live(Camera(frames, is_live=False), student, frames_per_s=50) as live:
@@ -193,6 +210,29 @@ def test_frames_are_brought_to_the_scale_that_the_model_knows(frames, make_stude
     as_it_is, brought = (one.prediction.class_maps for one in seen.values())
     np.testing.assert_array_equal(brought, model.predict(frames[0], um_per_px=4.0).class_maps)
     assert brought.shape[1] >= 2 * as_it_is.shape[1] - 1
+
+
+def test_what_is_held_analyses_nothing_until_it_is_let_go(frames, make_student, tiny_card, tmp_path):
+    card = replace(tiny_card, um_per_px=2.0, long_side_px=None)
+    model, wishes = load(make_student(tmp_path / "m.onnx", card)), Wishes()
+    with Live(Camera(frames, is_live=False), model, wishes, lossless=True, held=True) as live:
+        live.first_frame()
+        assert live.take(0.2) is None
+        assert live.analysed == 0
+        wishes.um_per_px = 4.0
+        live.begin()
+        first = live.take(5)
+    assert first.frame.number == 0
+    np.testing.assert_array_equal(
+        first.prediction.class_maps, model.predict(frames[0], um_per_px=4.0, quick=True).class_maps
+    )
+
+
+def test_what_is_held_can_be_left(frames, student):
+    before = threading.active_count()
+    with Live(Camera(frames), student, held=True) as live:
+        live.first_frame()
+    assert threading.active_count() == before
 
 
 def test_an_analysis_is_what_the_parts_say(paint, student):

@@ -46,10 +46,10 @@ def make(tmp_path, student, **options):
 
 def test_every_frame_has_its_line_and_the_other_way_round(tmp_path, seen, student):
     names = ["oolite", "foam", "vug", "oolite", "vug", "foam"]
-    with make(tmp_path, student, um_per_px=1.5) as recording:
+    with make(tmp_path, student) as recording:
         for number, name in enumerate(names):
             analysis = seen(number, name)
-            recording.add(analysis.frame.image, analysis)
+            recording.add(analysis.frame.image, analysis, um_per_px=1.5)
     frames, rate = frames_of(recording.video)
     lines = lines_of(recording.table)
     assert len(frames) == len(lines) == recording.frames == 6
@@ -71,8 +71,28 @@ def test_by_the_clock_frames_are_repeated_and_left_out(tmp_path, seen, student):
     with make(tmp_path, student) as recording:
         for number, at in enumerate([0.0, 0.05, 0.2, 1.0, 1.01]):  # 5 a second
             recording.add(seen(number).frame.image, seen(number), at_s=at)
-    assert [int(line["source_frame"]) for line in lines_of(recording.table)] == [0, 2, 3, 3, 3, 3]
+    assert [int(line["source_frame"]) for line in lines_of(recording.table)] == [0, 2, 2, 2, 2, 3]
     assert len(frames_of(recording.video)[0]) == 6
+
+
+def test_no_picture_stands_in_the_video_before_it_was_taken(tmp_path, student, seen):
+    names = {0.1: "oolite", 0.5: "foam", 0.55: "vug", 1.7: "oolite", 2.1: "foam"}
+    with make(tmp_path, student) as recording:
+        for number, (at, name) in enumerate(names.items()):
+            recording.add(seen(number, name).frame.image, seen(number, name), um_per_px=number + 1, at_s=at)
+    frames, _ = frames_of(recording.video)
+    lines = lines_of(recording.table)
+    assert [line["label"] for line in lines] == [*["oolite"] * 2, "foam", *["vug"] * 5, *["oolite"] * 2, "foam"]
+    assert [line["um_per_px"] for line in lines] == [*"11", "2", *"33333", *"44", "5"]
+    shown = [("oolite", "foam", "vug")[int(frame.mean(axis=(0, 1)).argmax())] for frame in frames]
+    assert shown == [line["label"] for line in lines]
+
+
+def test_a_recording_begins_with_its_first_picture_however_late_that_is(tmp_path, seen, student):
+    with make(tmp_path, student) as recording:
+        for number, at in enumerate([3.0, 3.2, 3.6]):
+            recording.add(seen(number).frame.image, seen(number), at_s=at)
+    assert [int(line["source_frame"]) for line in lines_of(recording.table)] == [0, 1, 1, 2]
 
 
 def test_a_long_gap_does_not_fill_the_disk(tmp_path, seen, student, monkeypatch):
@@ -80,7 +100,10 @@ def test_a_long_gap_does_not_fill_the_disk(tmp_path, seen, student, monkeypatch)
     with make(tmp_path, student) as recording:
         recording.add(seen(0).frame.image, seen(0), at_s=0)
         recording.add(seen(1).frame.image, seen(1), at_s=3600)
-    assert recording.frames == 8
+        assert recording.frames == 8
+        for number, at in ((2, 3600.2), (3, 3600.4)):  # the clock has moved: nothing is to be caught up with
+            recording.add(seen(number).frame.image, seen(number), at_s=at)
+    assert [int(line["source_frame"]) for line in lines_of(recording.table)] == [*[0] * 7, 1, 2, 3]
 
 
 def test_frames_of_another_size_are_fitted_into_the_first(tmp_path, student, paint):
@@ -149,6 +172,28 @@ def test_where_no_video_can_be_written_that_is_told(tmp_path, student, monkeypat
 
     monkeypatch.setattr(module.cv2, "VideoWriter", Closed)
     with pytest.raises(SourceError, match=r"Tried: film\.mp4 \(nope\)"):
+        make(tmp_path, student)
+
+
+@pytest.mark.parametrize("folder", ["a file", "a file/below"])
+def test_a_folder_that_cannot_be_made_is_told(folder, tmp_path, student, seen):
+    (tmp_path / "a file").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"a file.*can't be written.*--out"):
+        make(tmp_path / folder, student)
+    analysis = seen(0)
+    with pytest.raises(SourceError, match=r"a file.*can't be written.*--out"):
+        save_snapshot(tmp_path / folder / "one", analysis, analysis.frame.image, student, um_per_px=None, settings={})
+
+
+def test_a_table_or_a_disk_that_cannot_be_used_is_told(tmp_path, student, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module.Path, "open", refuse)
+    with pytest.raises(SourceError, match=r"film\.csv: can't be written \(Permission denied\)"):
+        make(tmp_path, student)
+    monkeypatch.setattr(module.shutil, "disk_usage", refuse)
+    with pytest.raises(SourceError, match=r"can't be written \(Permission denied\)"):
         make(tmp_path, student)
 
 

@@ -92,6 +92,21 @@ def test_a_videos_frames_come_in_order_as_rgb_and_its_end_ends(video, student):
     assert seen[0][1].shape_hw == (48, 64)
 
 
+def test_a_video_that_is_cut_short_is_warned_of_and_a_whole_one_is_not(tmp_path, paint, student, caplog):
+    whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (64, 48))
+    for _ in range(30):
+        writer.write(np.ascontiguousarray(paint((48, 64), "oolite")[..., ::-1]))
+    writer.release()
+    content = whole.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    assert len(list(watch(whole, student, every=4))) == 8
+    assert not caplog.text
+    seen = len(list(watch(cut, student)))
+    assert 0 < seen < 28
+    assert f"cut.avi ends after {seen} of the 30 frames it states" in caplog.text
+
+
 def test_every_other_frame_and_no_more_than_asked(video, student):
     assert [p.label for _, p in watch(str(video), student, every=2)] == ["oolite", "vug", "foam"]
     assert [p.label for _, p in watch(str(video), student, max_frames=2)] == ["oolite", "foam"]

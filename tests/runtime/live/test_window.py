@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 
 from geocamnet.errors import SourceError
-from geocamnet.images import list_images
+from geocamnet.images import list_images, write_image
 from geocamnet.runtime.live import window
 from geocamnet.runtime.live.live import Live, Wishes
 from geocamnet.runtime.live.screen import View
 from geocamnet.runtime.live.source import Frame, Source
 from geocamnet.runtime.live.window import record, show
+from geocamnet.runtime.model import load
 
 CLASSES = ["oolite", "foam", "vug"]
 
@@ -122,11 +124,18 @@ def test_it_ends_when_it_is_told_to(paint, tmp_path, student):
     assert count_frames(outcome.video) == len(lines_of(outcome.table)) >= 5
 
 
-def test_a_source_without_frames_makes_no_files(tmp_path, student):
-    with Live(Camera([]), student) as live:
-        outcome = record(live, View(), out=tmp_path / "out")
-    assert (outcome.recorded, outcome.video) == (0, None)
+def test_a_source_without_frames_makes_no_files_and_is_told(tmp_path, student):
+    with Live(Camera([]), student) as live, pytest.raises(SourceError, match="Camera 0: no frame was recorded"):
+        record(live, View(), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_table_forgets_the_scale_of_a_camera_that_changes_its_size(paint, tmp_path, student):
+    images = [*[paint((48, 64), "oolite")] * 3, *[paint((96, 128), "foam")] * 3]
+    with Live(Camera(images, pause_s=0.2), student) as live:
+        outcome = record(live, View(um_per_px=1.6), out=tmp_path / "out")
+    lines = lines_of(outcome.table)
+    assert {(line["label"], line["um_per_px"]) for line in lines} == {("oolite", "1.6"), ("foam", "")}
 
 
 def test_black_frames_and_changing_sizes_go_through(paint, tmp_path, student):
@@ -137,7 +146,7 @@ def test_black_frames_and_changing_sizes_go_through(paint, tmp_path, student):
     lines = lines_of(outcome.table)
     assert "black picture" in {line["note"] for line in lines}
     assert {line["label"] for line in lines} >= {"vug"}
-    assert lines[-1]["um_per_px"] in ("", "2.0")
+    assert (lines[0]["um_per_px"], lines[-1]["um_per_px"]) == ("2.0", "")
 
 
 def test_memory_and_open_files_do_not_grow(paint, tmp_path, student):
@@ -194,7 +203,10 @@ def test_the_verb_records_without_a_window(video, tmp_path, student):
 @pytest.mark.parametrize(("words", "told"), [
     (["--opacity", "2"], "0 to 1"), (["--um-per-px", "-1"], "above 0"), (["--seconds", "3"], "--headless"),
     (["--show-class", "oolit"], "oolite"), (["--um-per-px", "1", "--objective", "4x"], "one of them"),
-    (["--headless", "--objective", "4x"], "micrometer"),
+    (["--headless", "--objective", "4x"], "micrometer"), (["--headless", "--max-frames", "0"], "received 0"),
+    (["--headless", "--max-frames", "-3"], "received -3"), (["--headless", "--seconds", "0"], "received 0"),
+    (["--headless", "--seconds", "-1"], "received -1"), (["--frames-per-s", "-5"], "received -5"),
+    (["--headless", "--seconds", "nan"], "received nan"),
 ])  # fmt: skip
 def test_the_verb_says_what_does_not_go_together(words, told, video, tmp_path, student, capsys, monkeypatch):
     from geocamnet.cli import main
@@ -203,6 +215,28 @@ def test_the_verb_says_what_does_not_go_together(words, told, video, tmp_path, s
     with pytest.raises(SystemExit):
         main(["camera", str(video), "--model", str(student.path), "--out", str(tmp_path / "out"), *words])
     assert told in capsys.readouterr().err
+
+
+def test_the_first_frame_too_is_analysed_at_the_objectives_scale(tmp_path, make_student, tiny_card, paint, monkeypatch):
+    from geocamnet.cli import main
+    from geocamnet.runtime.live import objectives
+
+    def slow_scale(name, shape_hw):
+        time.sleep(0.5)
+        return 4.0
+
+    monkeypatch.setattr(objectives, "scale_of", slow_scale)
+    card = replace(tiny_card, um_per_px=2.0, long_side_px=None)
+    model = make_student(tmp_path / "scaled.onnx", card)
+    for number in range(3):  # an odd size, whose border weighs less once it is enlarged
+        write_image(tmp_path / "photographs" / f"{number}.png", paint((9, 13), "oolite"))
+    out = tmp_path / "out"
+    main(["camera", str(tmp_path / "photographs"), "--model", str(model), "--headless", "--objective", "10x",
+          "--out", str(out)])  # fmt: skip
+    wanted = load(model).predict(paint((9, 13), "oolite"), um_per_px=4.0, quick=True).probabilities[0]
+    lines = lines_of(next(out.glob("*.csv")))
+    assert [line["um_per_px"] for line in lines] == ["4.0"] * 3
+    assert [float(line["p_oolite"]) for line in lines] == pytest.approx([float(wanted)] * 3, abs=1e-4)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal to send")

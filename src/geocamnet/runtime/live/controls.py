@@ -72,7 +72,9 @@ class Controls:
         self._picture, self._at_once = picture, False
         if self.recording is not None:
             try:
-                self.recording.add(picture, analysis, at_s=time.monotonic() - self._recording_since)
+                self.recording.add(
+                    picture, analysis, um_per_px=self.view.um_per_px, at_s=time.monotonic() - self._recording_since
+                )
             except GeocamnetError as error:  # the disk is nearly full: what is recorded is completed
                 self._end_recording()
                 self.say(f"!{error}")
@@ -200,7 +202,7 @@ class Controls:
         if self._picture is None:
             self.say("!nothing to record yet")
             return
-        self.recording = new_recording(self.live, self.view, self._picture, out=self.out, by_clock=True)
+        self.recording = new_recording(self.live, self._picture, out=self.out, by_clock=True)
         self._recording_since = time.monotonic()
 
     def _end_recording(self) -> None:
@@ -254,12 +256,11 @@ class Controls:
         self.has_quit = True
 
 
-def new_recording(live: Live, view: View, picture: RgbImage, *, out: Path, by_clock: bool) -> Recording:
+def new_recording(live: Live, picture: RgbImage, *, out: Path, by_clock: bool) -> Recording:
     """Begin a recording of pictures of one size, named after the time.
 
     Args:
         live: what is recorded.
-        view: gives the scale.
         picture: RGB uint8 (H, W, 3), the first.
         out: folder of the recording.
         by_clock: it keeps the clock's time, and need not have more frames a second than an eye can tell.
@@ -273,7 +274,6 @@ def new_recording(live: Live, view: View, picture: RgbImage, *, out: Path, by_cl
         (picture.shape[1], picture.shape[0]),
         frames_per_s=min(rate, MOST_FRAMES_PER_S) if by_clock else rate,
         class_names=live.model.card.class_names,
-        um_per_px=view.um_per_px,
     )
 
 

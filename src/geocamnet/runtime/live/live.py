@@ -109,7 +109,7 @@ class Live:
         wishes: what is worked out.
         newest: the newest frame captured; None before the first.
         captured, analysed: frames so far.
-        unreadable: photographs of a folder that could not be read.
+        unreadable: photographs of a folder that could not be read, or not be shown to the model.
         rate: of analyses.
         error: what ended it before its time.
 
@@ -119,6 +119,7 @@ class Live:
         wishes: what is worked out.
         lossless: analyse every frame, each in turn, instead of the newest.
         frames_per_s: show a file or a folder at this rate; None as fast as it can be read.
+        held: analyse nothing before `begin`, so that the first frame may still decide what is wished for.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Live:
         *,
         lossless: bool = False,
         frames_per_s: float | None = None,
+        held: bool = False,
     ) -> None:
         self.source, self.model, self.wishes = source, model, wishes or Wishes()
         self.newest: Frame | None = None
@@ -139,7 +141,10 @@ class Live:
         self._pause_s = 0.0 if source.is_live or not frames_per_s else 1 / frames_per_s
         self._frames: Handover[Frame] = Handover(lossless=lossless)
         self._analyses: Handover[Analysis] = Handover(lossless=lossless)
-        self._stop = threading.Event()
+        self._stop, self._begun = threading.Event(), threading.Event()
+        if not held:
+            self._begun.set()
+        self._counting = threading.Lock()
         self._threads = [
             threading.Thread(target=self._guard, args=(work, into), name=work.__name__.strip("_"), daemon=True)
             for work, into in ((self._capture, self._frames), (self._analyse, self._analyses))
@@ -157,9 +162,14 @@ class Live:
         if not self._threads[0].is_alive():  # to let a camera go in the middle of a read crashes some drivers
             self.source.close()
 
+    def begin(self) -> None:
+        """Analyse what comes, where it was `held` until now."""
+        self._begun.set()
+
     def stop(self) -> None:
         """Capture no more; what is analysed may still be taken."""
         self._stop.set()
+        self._begun.set()
         self._frames.close()
         self._analyses.close()
 
@@ -234,10 +244,17 @@ class Live:
 
     def _analyse(self) -> None:
         stillness = Stillness()
+        self._begun.wait()
         try:
             while (frame := self._frames.take()) is not None:
                 stillness.look(frame.image, frame.time_s, live=self.source.is_live)
-                analysis = self._analysis_of(frame, stillness)
+                try:
+                    analysis = self._analysis_of(frame, stillness)
+                except DataError as error:
+                    if not frame.path:  # frames of a camera or a video are alike: none can be shown to the model
+                        raise
+                    self._tell_bad(DataError(f"{frame.path}: {error}"))
+                    continue
                 self.analysed += 1
                 self.rate.count()
                 if not self._analyses.put(analysis):
@@ -254,5 +271,6 @@ class Live:
         return analyse(frame, prediction, wishes, note=stillness.note)
 
     def _tell_bad(self, error: DataError) -> None:
-        self.unreadable += 1
+        with self._counting:  # both threads may
+            self.unreadable += 1
         _log.warning("passed over: %s", error)

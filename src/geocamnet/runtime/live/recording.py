@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import cv2
 import numpy as np
@@ -31,6 +31,12 @@ FIXED_COLUMNS = (
 _log = logging.getLogger(__name__)
 
 
+class _Shown(NamedTuple):
+    picture: RgbImage
+    analysis: Analysis | None
+    um_per_px: float | None
+
+
 class Recording:
     """A video and, beside it, a CSV with one line for each of its frames; use it in a ``with``.
 
@@ -46,30 +52,29 @@ class Recording:
         size_wh: of the first frame.
         frames_per_s: of the video.
         class_names: a column of probabilities each.
-        um_per_px: for the table; None where unknown.
 
     Raises:
         SourceError: no file can be written there, or the disk is nearly full.
     """
 
     def __init__(
-        self,
-        stem: Path,
-        size_wh: tuple[int, int],
-        *,
-        frames_per_s: float,
-        class_names: Sequence[str],
-        um_per_px: float | None = None,
+        self, stem: Path, size_wh: tuple[int, int], *, frames_per_s: float, class_names: Sequence[str]
     ) -> None:
         stem = _free_stem(stem, (".mp4", ".avi", ".csv"))
         _check_disk(stem.parent)
         self.frames, self.frames_per_s = 0, frames_per_s
         self.size_wh = (size_wh[0] + size_wh[0] % 2, size_wh[1] + size_wh[1] % 2)  # encoders want even sides
-        self._um_per_px, self._class_names = um_per_px, tuple(class_names)
+        self._class_names = tuple(class_names)
+        self._latest: _Shown | None = None  # given by the clock, written or not
+        self._left_out = 0  # places of the clock that the video leaves out
         self.video, self._writer = _open_writer(stem, self.size_wh, frames_per_s)
         self.table = stem.with_name(stem.name + ".csv")
         # Line by line to the disk: a killed process leaves a table of all it did.
-        self._stream: TextIO = self.table.open("w", encoding="utf-8-sig", newline="", buffering=1)
+        try:
+            self._stream: TextIO = self.table.open("w", encoding="utf-8-sig", newline="", buffering=1)
+        except OSError as error:
+            self._writer.release()
+            raise SourceError(_cannot_write(self.table, error)) from error
         self._csv = csv.writer(self._stream, lineterminator="\n")
         self._csv.writerow([*FIXED_COLUMNS, *(f"p_{name}" for name in class_names)])
 
@@ -79,29 +84,45 @@ class Recording:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, picture: RgbImage, analysis: Analysis | None, *, at_s: float | None = None) -> None:
+    def add(
+        self, picture: RgbImage, analysis: Analysis | None, *, um_per_px: float | None = None, at_s: float | None = None
+    ) -> None:
         """Write one frame, or with ``at_s`` as many as the video's own time asks for.
 
         Args:
-            picture: RGB uint8 (H, W, 3), what was shown.
+            picture: RGB uint8 (H, W, 3), what was shown; it is kept until the next one, and must not change.
             analysis: what was said of it.
-            at_s: seconds since the recording began. The picture is then repeated, or left out, so that the video runs
-                as fast as what was recorded; None writes it once.
+            um_per_px: of the analysed frame, for the table; None where unknown.
+            at_s: seconds since the recording began. The picture before is then repeated up to there, with its line, or
+                this one left out, so that the video runs as fast as what was recorded. The video begins with the
+                first picture, and leaves out what of a gap is longer than ``MOST_REPEATS`` frames. None writes the
+                picture once.
 
         Raises:
             SourceError: the disk is nearly full.
         """
-        count = 1
-        if at_s is not None:
-            count = min(MOST_REPEATS, int(at_s * self.frames_per_s) + 1 - self.frames)
-        if count < 1:
+        shown = _Shown(picture, analysis, um_per_px)
+        if at_s is None:
+            self._write(shown, 1)
             return
-        fitted = np.ascontiguousarray(cv2.cvtColor(_fitted(picture, self.size_wh), cv2.COLOR_RGB2BGR))
+        place = int(at_s * self.frames_per_s) - self._left_out
+        before, self._latest = self._latest, shown
+        most = self.frames + (MOST_REPEATS - 1 if before is not None else 0)
+        if place > most:  # or every later picture would be repeated to catch up with the clock
+            self._left_out += place - most
+            place = most
+        if before is not None and place > self.frames:
+            self._write(before, place - self.frames)
+        if place == self.frames:
+            self._write(shown, 1)
+
+    def _write(self, shown: _Shown, count: int) -> None:
+        fitted = np.ascontiguousarray(cv2.cvtColor(_fitted(shown.picture, self.size_wh), cv2.COLOR_RGB2BGR))
         for _ in range(count):
             if self.frames % LOOK_AT_DISK_EVERY == 0:
                 _check_disk(self.video.parent)
             self._writer.write(fitted)
-            self._csv.writerow(self._line(analysis))
+            self._csv.writerow(self._line(shown))
             self.frames += 1
 
     def close(self) -> None:
@@ -109,11 +130,11 @@ class Recording:
         self._writer.release()
         self._stream.close()
 
-    def _line(self, analysis: Analysis | None) -> list[object]:
+    def _line(self, shown: _Shown) -> list[object]:
         at = round(self.frames / self.frames_per_s, 4)
-        if analysis is None:
+        if shown.analysis is None:
             return [self.frames, at, *([""] * (len(FIXED_COLUMNS) - 2 + len(self._class_names)))]
-        told = describe(analysis, um_per_px=self._um_per_px)
+        told = describe(shown.analysis, um_per_px=shown.um_per_px)
         probabilities = told.pop("probabilities")
         line = {"frame": self.frames, "time_s": at, **told}
         cells = [line[name] for name in FIXED_COLUMNS]
@@ -161,7 +182,7 @@ def save_snapshot(
         The frame's file; ``_shown.png`` and ``.json`` lie beside it.
 
     Raises:
-        SourceError: the disk is nearly full.
+        SourceError: the folder can't be made or written to, or the disk is nearly full.
         DataError: the files can't be written.
     """
     stem = _free_stem(stem, (".png", ".json", "_shown.png"))
@@ -182,21 +203,31 @@ def save_snapshot(
 
 def _free_stem(stem: Path, suffixes: Sequence[str]) -> Path:
     """Return the stem, or with the first number added that no file has: nothing is ever overwritten."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     number, free = 1, stem
-    while any(free.with_name(free.name + suffix).exists() for suffix in suffixes):
-        number += 1
-        free = stem.with_name(f"{stem.name}-{number}")
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        while any(free.with_name(free.name + suffix).exists() for suffix in suffixes):
+            number += 1
+            free = stem.with_name(f"{stem.name}-{number}")
+    except OSError as error:
+        raise SourceError(_cannot_write(stem.parent, error)) from error
     return free
 
 
 def _check_disk(folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise SourceError(_cannot_write(folder, error)) from error
     if free < LEAST_FREE_BYTES:
         raise SourceError(
             f"{folder}: only {free // 1_000_000} MB are free on this disk, and a recording needs "
             f"{LEAST_FREE_BYTES // 1_000_000} MB to be completed safely. Make room, or name another folder with --out."
         )
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"{path}: can't be written ({error.strerror or error}). Check its rights, or name another folder with --out."
 
 
 def _open_writer(stem: Path, size_wh: tuple[int, int], frames_per_s: float) -> tuple[Path, cv2.VideoWriter]:

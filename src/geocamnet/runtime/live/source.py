@@ -22,6 +22,7 @@ READ_PAUSE_S = 0.05
 RECONNECTS = 3
 RECONNECT_PAUSE_S = 1.0
 MOST_FRAMES_PER_S = 1000.0  # what a file claims beyond it is no rate
+SHORT_BY = 0.05  # of the frames a video states: fewer may be missing, for some containers state an estimate
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +36,13 @@ class Frame:
         time_s: seconds since the first frame; by the clock for a live source, by the file's own rate for a video,
             and ``number`` for a folder.
         image: RGB uint8 (H, W, 3).
+        path: of a photograph's file; empty where the frame is a camera's or a video's.
     """
 
     number: int
     time_s: float
     image: RgbImage
+    path: str = ""
 
 
 class Source:
@@ -96,7 +99,7 @@ class Source:
     def frames(
         self, *, every: int = 1, on_bad: Callable[[DataError], None] | None = None
     ) -> Generator[Frame, None, None]:
-        """Yield the frames, until the source ends.
+        """Yield the frames, until the source ends; a video that ends well before it should is warned of in the log.
 
         Args:
             every: every n-th frame only, at least 1; the others are passed over.
@@ -116,7 +119,7 @@ class Source:
                         raise
                     on_bad(error)
                     continue
-                yield Frame(number, float(number), image)
+                yield Frame(number, float(number), image, str(path))
             return
         yield from self._captured(self._where, every)
 
@@ -139,6 +142,11 @@ class Source:
             if not self.is_live:
                 if position == 0:
                     raise SourceError(f"{self.name}: opens, but holds no frame that can be decoded.")
+                if self.count is not None and self.count - position > max(1.0, SHORT_BY * self.count):
+                    _log.warning(
+                        "%s ends after %d of the %d frames it states: the file may be cut short, or damaged there. "
+                        "Copy it again from its source.", self.name, position, self.count,
+                    )  # fmt: skip
                 return
             failed += 1
             if failed < FAILED_READS:

@@ -114,7 +114,8 @@ def record(
         on_progress: called with the number of frames recorded so far.
 
     Raises:
-        SourceError: the source failed or the disk is nearly full; what was recorded is completed first.
+        SourceError: the source failed, nothing can be written or the disk is nearly full: what was recorded is
+            completed first; or no frame came that could be recorded.
     """
     stop = stop or threading.Event()
     began, screen = time.monotonic(), Screen()
@@ -135,8 +136,9 @@ def record(
             picture = screen.draw(analysis.frame.image, analysis, view, status=status, at_once=not by_clock)
             if recording is None:
                 since = time.monotonic()
-                recording = new_recording(live, view, picture, out=out, by_clock=by_clock)
-            recording.add(picture, analysis, at_s=time.monotonic() - since if by_clock else None)
+                recording = new_recording(live, picture, out=out, by_clock=by_clock)
+            at_s = time.monotonic() - since if by_clock else None
+            recording.add(picture, analysis, um_per_px=view.um_per_px, at_s=at_s)
             if on_progress is not None:
                 on_progress(recording.frames)
             if max_frames is not None and recording.frames >= max_frames:
@@ -148,6 +150,11 @@ def record(
     finally:
         if recording is not None:
             recording.close()
+    if recording is None:
+        raise SourceError(
+            f"{live.source.name}: no frame was recorded in {time.monotonic() - began:.1f} s ({live.captured} captured, "
+            f"{live.unreadable} unreadable). Check what the source shows, or let it run for longer."
+        )
     return _outcome(live, recording, began)
 
 

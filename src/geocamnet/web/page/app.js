@@ -31,9 +31,11 @@ const camera = new Camera($("video"), () => {
 const series = new Series((row) => openPhotograph(row.file));
 const now = {
   site: null, card: null, threads: 1, runsOn: null, modelName: "",
-  live: false, frozen: false, answer: null, bitmap: null, name: "", // the bitmap is the one that was answered
-  shown: null, view: "heat", refine: false, opacity: 0.6, umPerPx: null,
+  live: false, frozen: false, answer: null, bitmap: null, name: "", file: null, shrunkBy: 1, // of the bitmap that was answered
+  shown: null, view: "heat", refine: false, opacity: 0.6,
+  umPerTakenPx: null, // of a pixel as it was taken: photographs of one scale are shrunk by more or less
   rate: 0, behind: 0, panelAt: 0, seen: 0, work: Promise.resolve(),
+  get umPerPx() { return this.umPerTakenPx && this.umPerTakenPx * this.shrunkBy; }, // of the bitmap
 };
 
 const options = (side) => ({ shown: now.shown, view: now.view === "photo" ? "heat" : now.view, refine: now.refine, side, umPerPx: now.umPerPx });
@@ -66,20 +68,22 @@ async function openModel(content, name) {
 async function openPhotograph(file) {
   stopCamera();
   try {
-    const { bitmap, shrunkFrom } = await decode(file, now.card);
+    const { bitmap, shrunkFrom, shrunkBy } = await decode(file, now.card);
     if (shrunkFrom) tell("shrunk", { name: file.name, pixels: Math.round(shrunkFrom / 1e6), most: MOST_PIXELS / 1e6 }, true);
-    stage.showBitmap(bitmap);
+    stage.showBitmap(bitmap, shrunkBy);
     showMap(null);
+    const held = { name: file.name, file, shrunkBy };
     if (!now.card) {
       keepBitmap(bitmap);
+      Object.assign(now, held);
       tell("no_model", {}, true);
       return;
     }
-    const answer = await after(() => looker.look(bitmap, options(STILL_SIDE_PX)));
-    now.name = file.name;
+    const answer = await after(() => looker.look(bitmap, { ...options(STILL_SIDE_PX), umPerPx: stage.umPerPx }));
+    Object.assign(now, held);
     take(answer);
     announce(verdictText(now.card, answer));
-    series.add({ name: file.name, file, answer: { ...answer, bitmap: null }, card: now.card }, answer.bitmap);
+    series.add({ name: file.name, file, ...rowOf(answer) }, answer.bitmap);
     const wantsRefined = (now.view === "heat" && now.refine) || now.view === "compare";
     if (wantsRefined && !answer.refined && !answer.refinedMap) tell("not_refined", {}, true);
   } catch (error) {
@@ -89,6 +93,8 @@ async function openPhotograph(file) {
   }
   changed();
 }
+
+const rowOf = (answer) => ({ answer: { ...answer, bitmap: null }, card: now.card, umPerPx: answer.umPerPx });
 
 async function openFiles(files) {
   const model = files.find((file) => file.name.toLowerCase().endsWith(".onnx"));
@@ -118,8 +124,12 @@ function lookAtHeld(wanted) {
 /** Look once more at what is held: another class, another map. */
 async function lookAgain() {
   if (!now.bitmap || !now.card || (now.live && !now.frozen)) return;
+  const { file } = now;
   try {
-    take(await lookAtHeld(options(now.live ? LIVE_SIDE_PX : STILL_SIDE_PX)));
+    const answer = await lookAtHeld(options(now.live ? LIVE_SIDE_PX : STILL_SIDE_PX));
+    series.change(file, rowOf(answer), answer.bitmap);
+    if (now.bitmap) answer.bitmap.close(); // another photograph has been opened meanwhile
+    else take(answer);
   } catch (error) {
     tellError(error);
   }
@@ -134,7 +144,7 @@ async function startCamera(wanted) {
     keepBitmap(null);
     panes.hide();
     $("light").checked = false;
-    Object.assign(now, { live: true, frozen: false, answer: null, name: "", rate: 0 });
+    Object.assign(now, { live: true, frozen: false, answer: null, name: "", file: null, shrunkBy: 1, rate: 0 });
     tell(now.card ? "" : "no_model", {}, !now.card);
     await camera.describe($("device"), $("resolution"));
     changed();
@@ -167,7 +177,7 @@ function showVideo(size) {
 function freezeOr(goesOn) {
   if (!now.answer || !now.bitmap) return;
   now.frozen = !goesOn;
-  if (now.frozen) stage.showBitmap(now.bitmap);
+  if (now.frozen) stage.showBitmap(now.bitmap, now.shrunkBy);
   changed();
 }
 
@@ -206,7 +216,7 @@ function showState() {
   const size = stage.size;
   if (now.live && !now.frozen && now.rate) parts.push(say("rate", { rate: now.rate.toFixed(now.rate < 10 ? 1 : 0) }));
   if (size) parts.push(say("pixels", { width: size[0], height: size[1] }));
-  if (size) parts.push(now.umPerPx ? say("scale_is", { scale: now.umPerPx.toPrecision(3) }) : say("scale_unknown"));
+  if (size) parts.push(stage.umPerPx ? say("scale_is", { scale: stage.umPerPx.toPrecision(3) }) : say("scale_unknown"));
   if (now.runsOn) parts.push(engineText(now.runsOn, now.threads));
   $("state").textContent = parts.join("  ·  ");
   const badge = $("badge");
@@ -265,9 +275,9 @@ function choose(wanted) {
   else lookAgain();
 }
 
-function setScale(umPerPx) {
-  now.umPerPx = umPerPx;
-  stage.umPerPx = umPerPx;
+function setScale(umPerTakenPx) {
+  now.umPerTakenPx = umPerTakenPx;
+  stage.umPerTakenPx = umPerTakenPx;
   if (now.view === "compare" && now.answer) showMap(now.answer);
   showState();
 }
@@ -279,9 +289,10 @@ const measure = measuring(stage, {
   },
   tell,
   setScale: (umPerPx) => {
-    setScale(umPerPx);
+    setScale(umPerPx / stage.shrunkBy);
     tell("scale_is", { scale: umPerPx.toPrecision(4) });
     if (now.card.um_per_px) lookAgain(); // the network is to see the photograph at its own scale
+    else series.change(now.file, { umPerPx: now.umPerPx });
   },
 });
 
@@ -292,7 +303,7 @@ async function compared() {
   if (now.live && !now.frozen) freezeOr(false);
   if (!now.bitmap) return null;
   const answer = await lookAtHeld({ ...options(STILL_SIDE_PX), view: "compare" });
-  keepBitmap(answer.bitmap);
+  if (!now.bitmap) keepBitmap(answer.bitmap); // no other photograph has been opened meanwhile
   changed();
   return answer;
 }
@@ -305,7 +316,7 @@ const actions = {
   camera: () => {
     if (!now.live) return startCamera();
     stopCamera();
-    if (now.bitmap) stage.showBitmap(now.bitmap);
+    if (now.bitmap) stage.showBitmap(now.bitmap, now.shrunkBy);
     changed();
   },
   photographs: () => $("photographs-file").click(),

@@ -34,8 +34,9 @@ export function saving(now, series, tell, compared) {
   }
 
   function table() {
-    if (now.live) series.add({ name: `camera ${stamp()}`, answer: { ...now.answer, bitmap: null }, card: now.card }, now.bitmap);
-    save(new Blob([series.csv(now.card, now.umPerPx)], { type: "text/csv" }), `geocamnet-${stamp()}.csv`);
+    const { answer, card, umPerPx } = now;
+    if (now.live) series.add({ name: `camera ${stamp()}`, answer: { ...answer, bitmap: null }, card, umPerPx }, now.bitmap);
+    save(new Blob([series.csv(card)], { type: "text/csv" }), `geocamnet-${stamp()}.csv`);
   }
 
   async function report() {

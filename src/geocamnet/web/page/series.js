@@ -20,7 +20,8 @@ export class Series {
 
   /**
    * Add what was said of a photograph.
-   * @param {{name: string, file?: File, answer?: object, card?: object, told?: string}} row told: why there is no answer
+   * @param {{name: string, file?: File, answer?: object, card?: object, umPerPx?: number | null, told?: string}} row
+   *   umPerPx: of the answer's size; told: why there is no answer
    */
   add(row, bitmap) {
     const answer = row.answer;
@@ -29,6 +30,12 @@ export class Series {
     if (kept >= 0) this.rows[kept] = row;
     else this.rows.push(row);
     this.show();
+  }
+
+  /** Change what the row of a file says, where it has one: another answer with its bitmap, another scale. */
+  change(file, said, bitmap) {
+    const row = file && this.rows.find((one) => one.file === file);
+    if (row) this.add({ ...row, ...said }, bitmap);
   }
 
   clear() {
@@ -47,7 +54,7 @@ export class Series {
   }
 
   /** The table as CSV, one line a photograph, for the model whose card is given. */
-  csv(card, umPerPx) {
+  csv(card) {
     const names = card.classes.map((one) => one.name);
     const head = ["file", "verdict", "label", "probability", "distance", "evidence", "width_px", "height_px", "um_per_px", "model"];
     const lines = [[...head, ...names.map((one) => `p_${one}`), ...names.map((one) => `area_percent_${one}`)]];
@@ -61,7 +68,7 @@ export class Series {
       const refusals = { not_sure: "not sure", nothing_here: "nothing here", unfamiliar: "unlike the training photographs" };
       lines.push([
         row.name, named.join("|") || refusals[answer.refusal], named[0] ?? "", answer.probabilities[answer.order[0]].toFixed(6),
-        answer.distance.toFixed(4), answer.evidence.toFixed(4), answer.size.width, answer.size.height, umPerPx ?? "", card.name,
+        answer.distance.toFixed(4), answer.evidence.toFixed(4), answer.size.width, answer.size.height, row.umPerPx ?? "", card.name,
         ...answer.probabilities.map((one) => one.toFixed(6)), ...answer.percent.map((one) => one.toFixed(2)),
       ]);
     }

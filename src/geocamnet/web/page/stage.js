@@ -6,7 +6,8 @@ const $ = (id) => document.getElementById(id);
 
 export class Stage {
   #size = null; // of what is shown, in its own pixels
-  #umPerPx = null;
+  #umPerTakenPx = null; // of a photograph's own pixel
+  #shrunkBy = 1; // how many of those one of the pixels shown is wide
   #line = null;
 
   constructor() {
@@ -48,23 +49,28 @@ export class Stage {
     return this.#size;
   }
 
+  get shrunkBy() {
+    return this.#shrunkBy;
+  }
+
+  /** Of a pixel that is shown; null where the scale is unknown. */
   get umPerPx() {
-    return this.#umPerPx;
+    return this.#umPerTakenPx && this.#umPerTakenPx * this.#shrunkBy;
   }
 
   showVideo(width, height) {
     $("photo").hidden = true;
     $("video").hidden = false;
-    this.#show(width, height);
+    this.#show(width, height, 1);
   }
 
-  showBitmap(bitmap) {
+  showBitmap(bitmap, shrunkBy) {
     const photo = $("photo");
     [photo.width, photo.height] = [bitmap.width, bitmap.height];
     photo.getContext("2d").drawImage(bitmap, 0, 0);
     photo.hidden = false;
     $("video").hidden = true;
-    this.#show(bitmap.width, bitmap.height);
+    this.#show(bitmap.width, bitmap.height, shrunkBy);
   }
 
   /** Lay a map over it: {rgba, width, height}; null takes it off. */
@@ -87,8 +93,8 @@ export class Stage {
     $("map").style.opacity = value;
   }
 
-  set umPerPx(value) {
-    this.#umPerPx = value;
+  set umPerTakenPx(value) {
+    this.#umPerTakenPx = value;
     this.#drawBar();
   }
 
@@ -114,21 +120,23 @@ export class Stage {
     this.#drawBar();
   }
 
-  #show(width, height) {
+  #show(width, height, shrunkBy) {
     $("frame").hidden = false;
     $("welcome").hidden = true;
-    const changed = !this.#size || this.#size[0] !== width || this.#size[1] !== height;
+    const changed = !this.#size || this.#size[0] !== width || this.#size[1] !== height || this.#shrunkBy !== shrunkBy;
     this.#size = [width, height];
+    this.#shrunkBy = shrunkBy;
     if (changed) this.fit();
   }
 
   #drawBar() {
     const bar = $("bar");
-    bar.hidden = !this.#umPerPx || !this.#size;
+    const { umPerPx } = this;
+    bar.hidden = !umPerPx || !this.#size;
     if (bar.hidden) return;
     const factor = parseFloat($("frame").style.width) / this.#size[0];
-    const um = roundLength((this.#size[0] / 4) * this.#umPerPx);
+    const um = roundLength((this.#size[0] / 4) * umPerPx);
     bar.querySelector("span").textContent = lengthLabel(um);
-    bar.querySelector("i").style.width = `${(um / this.#umPerPx) * factor}px`;
+    bar.querySelector("i").style.width = `${(um / umPerPx) * factor}px`;
   }
 }

@@ -59,7 +59,8 @@ async function open(content) {
  * @param {ImageBitmap} bitmap taken over, and given back with the answer
  * @param {object} options shown (position of a class, null: the most probable), view (heat, classes; compare: the
  *   plain and the refined heat), refine,
- *   side (long side of the map that is returned), raw (return the class maps too)
+ *   side (long side of the map that is returned), umPerPx (of the bitmap; it comes back with the answer),
+ *   raw (return the class maps too)
  */
 async function look(bitmap, options) {
   if (network === null) throw new Told("no_model");
@@ -95,7 +96,7 @@ async function look(bitmap, options) {
     percent: areas.percent,
     map, refinedMap,
     maps: options.raw ? maps : undefined,
-    size: { width, height },
+    size: { width, height }, umPerPx: options.umPerPx ?? null,
     bitmap, milliseconds: { network: ofNetwork, all: performance.now() - started }, runsOn: network.runsOn,
   };
   if (triesGpu) tryGpuNext(seen);
