@@ -1,6 +1,7 @@
 """Drawn photographs with known faults: clouds of grains, no two alike, of which copies can be made."""
 
 import io
+import struct
 from pathlib import Path
 
 import cv2
@@ -70,3 +71,19 @@ def killed_when_removing(monkeypatch, nth):
         unlink(path, **options)
 
     monkeypatch.setattr(Path, "unlink", killed)
+
+
+def write_tiff(file, shape_hw, samples, tags):
+    """Write bytes as a TIFF, uncompressed and of one strip where the tags, by their numbers, say nothing else."""
+    start = {256: (shape_hw[1],), 257: (shape_hw[0],), 259: (1,), 278: (shape_hw[0],), 273: (8,), 279: (len(samples),)}
+    at, behind, entries = 8 + len(samples), b"", []
+    for number, values in sorted((start | tags).items()):
+        kind, letter = (4, "I") if number in (273, 279) else (3, "H")
+        packed = struct.pack(f"<{len(values)}{letter}", *values)
+        if len(packed) > 4:
+            packed, behind = struct.pack("<I", at + len(behind)), behind + packed
+        entries.append(struct.pack("<HHI", number, kind, len(values)) + packed.ljust(4, b"\0"))
+    start_of_tags = struct.pack("<I", at + len(behind))
+    listed = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    file.write_bytes(b"II*\0" + start_of_tags + samples + behind + listed)
+    return file

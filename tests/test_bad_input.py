@@ -1,7 +1,9 @@
 """What people really have: damaged, odd and missing files, each answered in one sentence or taken as it is."""
 
 import csv
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -387,3 +389,24 @@ def test_weights_of_a_run_that_were_swapped_are_noticed(capsys, tmp_path):
     said = refused(capsys, "export", tmp_path / "three", tmp_path / "m.onnx")
     assert "is not of this network" in said
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_card_of_a_run_that_cant_be_used_is_told_with_its_file(capsys, tmp_path):
+    file = tmp_path / "card.json"
+    cases = {"UTF-8": '{"name": "岩石"}'.encode("gb18030"), "format None": b"{}", "not JSON": b"{"}
+    for told, content in cases.items():
+        file.write_bytes(content)
+        said = refused(capsys, "info", tmp_path)
+        assert str(file) in said
+        assert told in said
+
+
+def test_a_card_of_a_run_that_may_not_be_read_is_told_with_its_file(capsys, tmp_path, monkeypatch):
+    (tmp_path / "card.json").write_text("{}")
+
+    def refuse(self, *_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    said = refused(capsys, "info", tmp_path)
+    assert f"{tmp_path / 'card.json'}: can't be read (Permission denied)" in said

@@ -3,12 +3,15 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geocamnet.card import FORMAT, ClassCard, FamiliarCard, ModelCard, TextureCard
+from geocamnet.card import FAMILIAR_COUNT, FORMAT, ClassCard, FamiliarCard, ModelCard, TextureCard
 from geocamnet.errors import ModelError
+from geocamnet.runtime.familiar import statistics
+from geocamnet.runtime.model import load
 
 
 def changed(card: ModelCard, **values: object) -> str:
@@ -27,7 +30,7 @@ def test_a_card_survives_its_round_trip(tiny_card):
         label_thresholds=(0.3, 0.5, 0.25),
         evidence_below=-1.5,
         texture=TextureCard(levels=8, window_px=21, low=3.5, high=250.0),
-        familiar=FamiliarCard(mean=(0.5, 2.0), precision=((4.0, 0.5), (0.5, 1.0)), limit=4.25, long_side_px=192),
+        familiar=FamiliarCard(mean=(0.5,) * 13, precision=((4.0, *(0.5,) * 12),) * 13, limit=4.25, long_side_px=192),
         precision="int8",
         licence="Apache-2.0",
         attribution="葡萄花边, Sichuan",
@@ -68,7 +71,9 @@ positive = st.floats(1e-6, 1e6)
 
 
 @given(
-    classes=st.lists(st.tuples(names, names, positive, st.floats(-1e6, 1e6)), min_size=1, max_size=5),
+    classes=st.lists(
+        st.tuples(names, names, positive, st.floats(-1e6, 1e6)), min_size=1, max_size=5, unique_by=lambda one: one[0]
+    ),
     temperature=positive,
 )
 def test_any_card_survives_its_round_trip(classes, temperature):
@@ -114,12 +119,28 @@ def test_thresholds_are_one_a_class_and_only_for_several_labels(tiny_card, label
 
 
 @pytest.mark.parametrize(
-    "values", [{"precision": ((1.0,),)}, {"precision": ((1.0, 0.0), (1.0,))}, {"limit": 0.0}, {"limit": float("nan")}]
+    "values",
+    [
+        {"precision": ((1.0,),)},
+        {"precision": ((1.0,) * 13,) * 12 + ((1.0,),)},
+        {"precision": 1.0},
+        {"mean": (0.0,) * 5, "precision": ((1.0,) * 5,) * 5},
+        {"mean": (float("nan"),) * 13},
+        {"limit": 0.0},
+        {"limit": float("nan")},
+        {"limit": "far"},
+        {"long_side_px": 0},
+    ],
 )
 def test_what_is_familiar_must_fit_itself(values):
-    whole = {"mean": (0.0, 0.0), "precision": ((1.0, 0.0), (0.0, 1.0)), "limit": 3.0, "long_side_px": 64}
-    with pytest.raises(ModelError, match="familiar"):
+    whole = {"mean": (0.0,) * 13, "precision": ((1.0,) * 13,) * 13, "limit": 3.0, "long_side_px": 64}
+    assert FamiliarCard(**whole).limit == 3
+    with pytest.raises(ModelError, match=f"familiar.*{next(iter(values))}"):
         FamiliarCard(**{**whole, **values})
+
+
+def test_a_card_has_as_many_statistics_as_are_measured():
+    assert statistics(np.zeros((8, 8, 3), np.uint8), 16).shape == (FAMILIAR_COUNT,)
 
 
 def test_an_unknown_key_is_named_and_the_known_ones_are_listed(tiny_card):
@@ -172,6 +193,66 @@ def test_json_that_is_no_object_is_refused(text):
 def test_values_of_the_wrong_kind_are_refused(tiny_card, values):
     with pytest.raises(ModelError, match="not complete"):
         ModelCard.from_json(changed(tiny_card, **values))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", 5),
+        ("limits", ["grey"]),
+        ("labels", 1),
+        ("parameters", "many"),
+        ("parameters", -1),
+        ("map_stride", 0),
+        ("map_stride", "16"),
+        ("map_stride", True),
+        ("long_side_px", "288"),
+        ("long_side_px", 0),
+        ("long_side_px", -5),
+        ("long_side_px", 288.5),
+        ("um_per_px", "2"),
+        ("um_per_px", 0.0),
+        ("um_per_px", -2.0),
+        ("class_bias", [float("nan"), 0, 0]),
+        ("map_scale", [float("inf"), 1, 1]),
+        ("temperature", "warm"),
+        ("abstain_below", "x"),
+        ("evidence_below", "x"),
+        ("data", [1]),
+        ("teacher", [1]),
+        ("recipe", None),
+        ("quantisation", "int8"),
+        ("metrics", [1]),
+        ("metrics", {"model": {"balanced_accuracy": "x"}, "n": 3}),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_name_and_with_what_was_received(tiny_card, name, value):
+    with pytest.raises(ModelError, match=f"{name} must be .*; received .*Export the model again"):
+        ModelCard.from_json(changed(tiny_card, **{name: value}))
+
+
+@pytest.mark.parametrize("colour", [[1, 2], "red", ["a", "b", "c"], [0, 0, 256], [0.5, 0, 0]])
+def test_the_colour_of_a_class_is_three_bytes(tiny_card, colour):
+    classes = [{"name": name, "title": name, "colour_rgb": colour} for name in ("a", "b", "c")]
+    with pytest.raises(ModelError, match="'a': colour_rgb must be three whole numbers from 0 to 255"):
+        ModelCard.from_json(changed(tiny_card, classes=classes))
+
+
+@pytest.mark.parametrize("names", [["foam", "foam", "foam"], []])
+def test_classes_are_named_once_each(tiny_card, names):
+    classes = [{"name": name, "title": name, "colour_rgb": [1, 2, 3]} for name in names]
+    with pytest.raises(ModelError, match="each of another name"):
+        ModelCard.from_json(changed(tiny_card, classes=classes))
+
+
+@pytest.mark.parametrize("texture", [{"levels": "16"}, {"window_px": 0}, {"low": None}, {"high": "white"}])
+def test_texture_is_told_in_numbers(tiny_card, texture):
+    with pytest.raises(ModelError, match=f"texture: {next(iter(texture))} must be"):
+        ModelCard.from_json(changed(tiny_card, texture=texture))
+
+
+def test_the_card_of_the_bundled_student_is_read():
+    assert load().card.long_side_px == 288
 
 
 @pytest.mark.parametrize("name", ["map_scale", "class_bias"])

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from drawn import write_tiff
 from geocamnet.errors import DataError
 from geocamnet.images import (
     is_empty,
@@ -136,6 +138,53 @@ def test_a_12_bit_camera_that_states_its_maximum_is_scaled_by_it(tmp_path):
     assert read_image(tmp_path / "a.tif")[0, :, 0].tolist() == [0, 255, 128]
 
 
+def test_colours_of_a_12_bit_camera_are_scaled_by_the_maximum_it_states(tmp_path, rgb):
+    samples = (rgb.astype("<u2") * 16).tobytes()
+    tags = {258: (16,) * 3, 262: (2,), 277: (3,), 281: (4095,) * 3}
+    found = read_image(write_tiff(tmp_path / "a.tif", rgb.shape[:2], samples, tags))
+    assert np.abs(found.astype(int) - rgb).max() <= 1
+    turned = read_image(write_tiff(tmp_path / "b.tif", rgb.shape[:2], samples, tags | {274: (6,), 281: (4095,)}))
+    np.testing.assert_array_equal(turned, np.rot90(found, -1))
+
+
+@pytest.mark.parametrize(("meaning", "expected"), [(0, 128), (1, 255), (2, 191)])
+@pytest.mark.parametrize("top", [4095, 65535])
+def test_a_fourth_sample_of_16_bits_is_what_the_tiff_says_it_is(tmp_path, meaning, expected, top):
+    samples = np.full((9, 8, 4), top // 2, "<u2").tobytes()
+    tags = {258: (16,) * 4, 262: (2,), 277: (4,), 281: (top,), 338: (meaning,)}
+    found = read_image(write_tiff(tmp_path / "a.tif", (9, 8), samples, tags))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_16_bit_colours_in_planes_are_read_or_refused_and_never_garbage(tmp_path, rgb):
+    planes = [np.ascontiguousarray(rgb[..., one]).astype("<u2") * 257 for one in range(3)]
+    tags = {258: (16,) * 3, 262: (2,), 277: (3,), 284: (2,)}
+    for compression, stored in ((1, [one.tobytes() for one in planes]), (8, [zlib.compress(one) for one in planes])):
+        ends = np.cumsum([8, *map(len, stored)]).tolist()
+        places = {259: (compression,), 273: tuple(ends[:-1]), 279: tuple(map(len, stored))}
+        file = write_tiff(tmp_path / f"{compression}.tif", rgb.shape[:2], b"".join(stored), tags | places)
+        of_12_bits = write_tiff(tmp_path / "12.tif", rgb.shape[:2], b"".join(stored), tags | places | {281: (4095,)})
+        with pytest.raises(DataError, match="samples of a pixel side by side"):
+            read_image(of_12_bits)
+        if compression == 1:
+            with pytest.raises(DataError, match="samples of a pixel side by side"):
+                read_image(file)
+        else:
+            np.testing.assert_array_equal(read_image(file), rgb)
+
+
+def test_16_bit_grey_whose_zero_is_white_is_no_negative(tmp_path):
+    samples = np.array([[0, 65535, 257 * 55]] * 4, "<u2")
+    file = write_tiff(tmp_path / "a.tif", (4, 3), samples.tobytes(), {258: (16,), 262: (0,), 277: (1,)})
+    assert read_image(file)[0, :, 0].tolist() == [255, 0, 200]
+
+
+def test_12_bits_packed_closely_span_the_whole_range(tmp_path):
+    samples = bytes.fromhex("000fff800800") * 3  # rows of 0, 4095, 2048, 2048
+    file = write_tiff(tmp_path / "a.tif", (3, 4), samples, {258: (12,), 262: (1,), 277: (1,)})
+    assert read_image(file)[0, :, 0].tolist() == [0, 255, 128, 128]
+
+
 @pytest.mark.parametrize("kind", ["png", "tif"])
 def test_16_bit_rgb_keeps_its_colours(tmp_path, kind):
     import cv2
@@ -253,6 +302,17 @@ def test_what_is_no_photograph_is_an_error_that_says_so(tmp_path):
             read_image(tmp_path / name)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name here")
+def test_a_pipe_is_an_error_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    held = os.open(tmp_path / "a.png", os.O_RDWR | os.O_NONBLOCK)  # so that whoever opens it does not wait for ever
+    try:
+        with pytest.raises(DataError, match=r"a\.png: is a pipe or device"):
+            read_image(tmp_path / "a.png")
+    finally:
+        os.close(held)
+
+
 def test_pixels_of_unknown_range_are_an_error_that_says_what_to_do(tmp_path):
     Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "float.tif")
     Image.fromarray(np.full((8, 8), 100_000, np.int32)).save(tmp_path / "int.tif")
@@ -352,6 +412,19 @@ def test_images_are_listed_sorted_and_hidden_and_other_files_left_out(tmp_path, 
     (tmp_path / "notes.txt").touch()
     found = [file.relative_to(tmp_path).as_posix() for file in list_images(tmp_path)]
     assert found == ["a.PNG", "b/1.jpeg", "b/2.JPG"]
+
+
+def test_linked_folders_are_not_followed_and_their_number_is_told(tmp_path, rgb, caplog):
+    write_image(tmp_path / "photographs" / "a.png", rgb)
+    write_image(tmp_path / "elsewhere" / "b.png", rgb)
+    (tmp_path / "photographs" / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "photographs" / "back").symlink_to(tmp_path / "photographs", target_is_directory=True)
+    assert [one.name for one in list_images(tmp_path / "photographs")] == ["a.png"]
+    (told,) = caplog.messages
+    assert "2 linked folder(s)" in told
+    caplog.clear()
+    list_images(tmp_path / "elsewhere")
+    assert caplog.messages == []
 
 
 def test_a_folder_without_images_is_an_error(tmp_path):

@@ -1,23 +1,108 @@
 """ModelCard: what a model file is, carried inside the file so that every reader sees the same."""
 
 import json
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from typing import Any
 
 from geocamnet.errors import ModelError, unknown_name
 
 FORMAT = 1
 METADATA_KEY = "geocamnet_card"
+FAMILIAR_COUNT = 13  # statistics of a photograph that `runtime.familiar` measures
+
+
+def _is_number(value: object, above: float = -inf) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and above < value < inf
+
+
+def _is_whole(value: object, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _are(values: object, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(values, (tuple, list)) and all(holds(one) for one in values)
+
+
+def _hold_figures(metrics: object) -> bool:
+    return isinstance(metrics, Mapping) and all(
+        isinstance(figure, (int, float))
+        for group in metrics.values()
+        if isinstance(group, Mapping)
+        for figure in group.values()
+    )
+
+
+# JSON lets a value be of any kind. Of what is computed with or shown the kind is said here: else a wrong one ends a
+# run in the middle of a photograph.
+_Rule = tuple[Callable[[Any], bool], str]
+_TEXT: _Rule = (lambda value: isinstance(value, str), "text")
+_OBJECT: _Rule = (lambda value: isinstance(value, Mapping), "a JSON object")
+_NUMBER: _Rule = (_is_number, "a number")
+_ABOVE_0: _Rule = (lambda value: _is_number(value, above=0), "a number above 0")
+_WHOLE: _Rule = (_is_whole, "a whole number above 0")
+_NUMBERS: _Rule = (lambda value: _are(value, _is_number), "a list of numbers")
+
+_CLASS_RULES: Mapping[str, _Rule] = {
+    "name": _TEXT,
+    "title": _TEXT,
+    "colour_rgb": (
+        lambda value: _are(value, lambda one: _is_whole(one, least=0) and one <= 255) and len(value) == 3,
+        "three whole numbers from 0 to 255",
+    ),
+}
+_TEXTURE_RULES: Mapping[str, _Rule] = {"levels": _WHOLE, "window_px": _WHOLE, "low": _NUMBER, "high": _NUMBER}
+_FAMILIAR_RULES: Mapping[str, _Rule] = {
+    "mean": (
+        lambda value: _are(value, _is_number) and len(value) == FAMILIAR_COUNT,
+        f"a list of {FAMILIAR_COUNT} numbers",
+    ),
+    "precision": (lambda value: _are(value, lambda row: _are(row, _is_number)), "rows of numbers"),
+    "limit": _ABOVE_0,
+    "long_side_px": _WHOLE,
+}
+_CARD_RULES: Mapping[str, _Rule] = {
+    **dict.fromkeys(("name", "labels", "architecture", "precision", "licence", "attribution", "limits"), _TEXT),
+    **dict.fromkeys(("created", "version", "sha256"), _TEXT),
+    **dict.fromkeys(("data", "quantisation", "recipe", "teacher"), _OBJECT),
+    "metrics": (_hold_figures, "a JSON object whose figures are numbers"),
+    "parameters": (lambda value: _is_whole(value, least=0), "a whole number, 0 or more"),
+    "map_stride": _WHOLE,
+    "long_side_px": (lambda value: value is None or _is_whole(value), "a whole number above 0, or null"),
+    "um_per_px": (lambda value: value is None or _is_number(value, above=0), "a number above 0, or null"),
+    "map_scale": (lambda value: _are(value, lambda one: _is_number(one, above=0)), "a list of numbers above 0"),
+    "class_bias": _NUMBERS,
+    "temperature": _ABOVE_0,
+    "abstain_below": _NUMBER,
+    "label_thresholds": _NUMBERS,
+    "evidence_below": (lambda value: value is None or _is_number(value), "a number, or null"),
+}
+
+
+def _check(part: object, where: str, rules: Mapping[str, _Rule]) -> None:
+    for name, (holds, wanted) in rules.items():
+        if not holds(value := getattr(part, name)):
+            raise ModelError(
+                f"{where}: {name} must be {wanted}; received {reprlib.repr(value)}. Export the model again."
+            )
 
 
 @dataclass(frozen=True)
 class ClassCard:
-    """One class as a model knows it: ``name`` in the index, ``title`` for people, colour 0 to 255."""
+    """One class as a model knows it: ``name`` in the index, ``title`` for people, colour 0 to 255.
+
+    Raises:
+        ModelError: a value of the wrong kind.
+    """
 
     name: str
     title: str
     colour_rgb: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        _check(self, f"Class '{self.name}'", _CLASS_RULES)
 
 
 @dataclass(frozen=True)
@@ -28,12 +113,18 @@ class TextureCard:
         levels: grey levels after quantisation.
         window_px: side of the square window, at the scale of the photograph given.
         low, high: grey values 0 to 255 that quantisation spans, fixed for the data set, never per image.
+
+    Raises:
+        ModelError: a value of the wrong kind.
     """
 
     levels: int = 16
     window_px: int = 15
     low: float = 0.0
     high: float = 255.0
+
+    def __post_init__(self) -> None:
+        _check(self, "texture", _TEXTURE_RULES)
 
 
 @dataclass(frozen=True)
@@ -48,6 +139,9 @@ class FamiliarCard:
         precision: (F, F) the inverse of their covariance.
         limit: a photograph further away than this is unlike the training photographs.
         long_side_px: at which photographs are measured.
+
+    Raises:
+        ModelError: a value of the wrong kind, or a precision that does not fit the mean.
     """
 
     mean: tuple[float, ...]
@@ -56,11 +150,10 @@ class FamiliarCard:
     long_side_px: int
 
     def __post_init__(self) -> None:
+        _check(self, "familiar", _FAMILIAR_RULES)
         count = len(self.mean)
         if len(self.precision) != count or any(len(row) != count for row in self.precision):
             raise ModelError(f"familiar: precision must be {count} x {count}, for mean has {count} values.")
-        if not (self.limit > 0 and self.long_side_px > 0):
-            raise ModelError("familiar: limit and long_side_px must be above 0.")
 
 
 @dataclass(frozen=True)
@@ -99,6 +192,9 @@ class ModelCard:
         version: of geocamnet that wrote it.
         sha256: of the ONNX graph without its metadata; empty in a run folder.
         format: of this card.
+
+    Raises:
+        ModelError: a value of the wrong kind, or values that do not fit each other.
     """
 
     name: str
@@ -132,7 +228,13 @@ class ModelCard:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
+        _check(self, f"Card '{self.name}'", _CARD_RULES)
         count = len(self.classes)
+        if count == 0 or len(set(self.class_names)) < count:
+            raise ModelError(
+                f"Card '{self.name}': classes must be one or more, each of another name; received "
+                f"{', '.join(self.class_names) or 'none'}. Export the model again."
+            )
         for name in ("map_scale", "class_bias"):
             if len(getattr(self, name)) != count:
                 raise ModelError(
@@ -140,8 +242,6 @@ class ModelCard:
                 )
         if self.labels not in ("single", "multi"):
             raise ModelError(unknown_name("kind of labels", self.labels, ("single", "multi")))
-        if any(not value > 0 for value in self.map_scale) or not self.temperature > 0:
-            raise ModelError(f"Card '{self.name}': map_scale and temperature must be above 0.")
         if self.label_thresholds and (
             self.labels == "single"
             or len(self.label_thresholds) != count
@@ -189,7 +289,8 @@ class ModelCard:
         """Read a card.
 
         Raises:
-            ModelError: not JSON, a missing or unknown key, or a format newer than this program knows.
+            ModelError: not JSON, a missing or unknown key, a value of the wrong kind, or a format newer than this
+                program knows.
         """
         try:
             values = json.loads(text)

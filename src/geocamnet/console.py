@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from geocamnet.card import ModelCard
     from geocamnet.doctor import Finding
@@ -65,7 +66,7 @@ def progress(what: str) -> Iterator[OnProgress]:
     """Show a progress bar with the time left while something runs; nothing where stderr is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = _errors()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
@@ -104,8 +105,9 @@ def figures_of(baselines: Mapping[str, Any] | None) -> dict[str, Mapping[str, An
 def show_card(card: "ModelCard") -> None:
     """Show a model card as a table."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=card.name, show_header=False)
+    table = Table(title=_title(card.name), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     rows = {
@@ -129,7 +131,7 @@ def show_card(card: "ModelCard") -> None:
         "sha256": card.sha256 or "none: a run, not a model file",
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))  # plain: Rich takes "[...]" in a str for markup, and drops it or fails
     _output().print(table)
 
 
@@ -147,6 +149,7 @@ def show_findings(findings: Sequence["Finding"]) -> None:
 def show_benchmark(measured: "Benchmark") -> None:
     """Show how long each stage took, a table for each frame size, and what that says."""
     from rich.table import Table
+    from rich.text import Text
 
     from geocamnet.runtime.benchmark import CPU, STAGES, in_words
 
@@ -158,9 +161,8 @@ def show_benchmark(measured: "Benchmark") -> None:
         for one in lines:
             provider = "" if one.provider == CPU else f"\n{one.provider.removesuffix('ExecutionProvider')}"
             threads = f"{one.threads} thread{'s' if one.threads > 1 else ''}"
-            table.add_column(
-                f"{one.model.name}\n{one.precision}, {threads}{provider}", justify="right", overflow="fold"
-            )
+            head = Text(f"{one.model.name}\n{one.precision}, {threads}{provider}")
+            table.add_column(head, justify="right", overflow="fold")
         for stage in (*STAGES, "frame"):
             told = (stage == "frame" or one.ms[stage] for one in lines)
             values = (
@@ -176,15 +178,22 @@ def show_benchmark(measured: "Benchmark") -> None:
 
 def _show_table(title: str, names: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=_title(title), title_justify="left")
     table.add_column()
     for name in names:
         table.add_column(name.replace("_", " "), justify="right")
     for who, figures in rows.items():
         values = (f"{figures[name]:.3f}" if figures.get(name) is not None else "-" for name in names)
-        table.add_row(who.replace("_", " "), *values)
+        table.add_row(Text(who.replace("_", " ")), *values)
     _output().print(table)
+
+
+def _title(text: str) -> "Text":
+    from rich.text import Text
+
+    return Text(text, style="table.title")
 
 
 def _thresholds(card: "ModelCard") -> str:
@@ -199,23 +208,35 @@ def _trained_on(data: Mapping[str, Any]) -> str:
         return "not stated"
     parts = [str(data.get("name", "not stated"))]
     for what in ("photographs", "sections"):
-        if isinstance(data.get(what), Mapping):
+        if what == "sections" and not _sections_known(data):
+            parts.append("sections: not known")  # each photograph was counted as one of its own
+        elif isinstance(data.get(what), Mapping):
             parts.append(f"{what}: " + ", ".join(f"{count} {split}" for split, count in data[what].items()))
     scale = data.get("um_per_px")
-    if isinstance(scale, Sequence) and not isinstance(scale, str):
+    if isinstance(scale, (list, tuple)) and scale and all(isinstance(one, (int, float)) for one in scale):
         parts.append(f"{min(scale):.3g} to {max(scale):.3g} µm a pixel")
     if data.get("fold") is not None:
         parts.append(f"without fold {data['fold']}")
     return "; ".join(parts)
 
 
+def _sections_known(data: Mapping[str, Any]) -> bool:
+    told = data.get("card")
+    sections = told.get("sections") if isinstance(told, Mapping) else None
+    return not (isinstance(sections, Mapping) and sections.get("known") is False)
+
+
 def _precision(card: "ModelCard") -> str:
-    if not (changed := card.quantisation):
-        return card.precision
-    return (
-        f"{card.precision}: on {changed['photographs']} validation photographs the name of fp32 in "
-        f"{100 * changed['same_name']:.1f} %, class maps correlate by {changed['map_correlation']['mean']:.4f}"
-    )
+    changed = card.quantisation
+    correlation = changed.get("map_correlation")
+    mean = correlation.get("mean") if isinstance(correlation, Mapping) else None
+    parts = []
+    if isinstance(same := changed.get("same_name"), (int, float)):
+        count = changed.get("photographs", "?")
+        parts.append(f"on {count} validation photographs the name of fp32 in {100 * same:.1f} %")
+    if isinstance(mean, (int, float)):
+        parts.append(f"class maps correlate by {mean:.4f}")
+    return f"{card.precision}: {', '.join(parts)}" if parts else card.precision
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
@@ -234,11 +255,11 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 def _errors() -> "Console":
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, emoji=False)  # ":x:" is part of a name, not a picture
 
 
 @cache
 def _output() -> "Console":
     from rich.console import Console
 
-    return Console()
+    return Console(emoji=False)

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import stat
 import struct
 import uuid
 import warnings
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -46,8 +47,8 @@ def read_image(path: str | os.PathLike[str]) -> RgbImage:
     """Read a photograph as RGB uint8, upright, whatever it was stored as.
 
     Grey, palette, CMYK and 16-bit images are converted; transparency is laid on white; EXIF orientation
-    is applied. 16-bit values are divided by 257 (full range to full range), or by the range the TIFF
-    states in its MaxSampleValue tag, never stretched to the image's own range.
+    is applied. 16-bit values are divided by 257 (full range to full range; of colours the lower 8 bits are left
+    out), or by the range the TIFF states in its MaxSampleValue tag, never stretched to the image's own range.
 
     Args:
         path: JPEG, PNG, TIFF, BMP or WebP, told by content and not by suffix; or its URL in a store.
@@ -56,14 +57,16 @@ def read_image(path: str | os.PathLike[str]) -> RgbImage:
         RGB uint8 of shape (H, W, 3).
 
     Raises:
-        DataError: no such file, an empty, truncated or damaged file, not an image, or a kind of pixel
-            (floating point, 32-bit) whose range is not known.
+        DataError: no such file, a pipe or device, an empty, truncated or damaged file, not an image, or a kind of
+            pixel (floating point, 32-bit) whose range is not known.
         SourceError: the store can't be used.
     """
     if url := url_of(path):
         return read_image_stream(io.BytesIO(read_store(url)), url)
     file = Path(path)
     try:
+        if not stat.S_ISREG(mode := file.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise DataError(f"{file}: is a pipe or device, not a photograph.")  # to open a pipe would wait for ever
         with file.open("rb") as stream:
             return read_image_stream(stream, str(file))
     except FileNotFoundError as error:
@@ -123,7 +126,7 @@ def read_reduced(stream: BinaryIO, name: str, divisor_for: Callable[[tuple[int, 
                 _refuse_bombs(image, name, size_bytes)
                 divisor = _drafted(image, divisor_for)
                 image.load()
-                return _upright(image, _to_rgb(image, name)), divisor
+                return _upright(image, _to_rgb(_with_its_range(image, stream, name), name)), divisor
     except UnidentifiedImageError as error:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"{name}: not an image, or a kind that is not read here. Save it as one of {kinds}.") from error
@@ -281,11 +284,18 @@ def _walk_images(root: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:  # os.walk alone would leave the folder out without a word
         raise DataError(f"{error.filename}: the folder can't be listed ({error.strerror or error}).") from error
 
+    links: list[Path] = []  # not followed: they may lead back to a folder above
     for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        links += (path for name in folders if (path := Path(folder, name)).is_symlink())
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 yield Path(folder, name)
+    if links:
+        _log.warning(
+            "%s: %d linked folder(s) in it are not looked into, such as %s. Name them on their own, or copy them.",
+            root, len(links), links[0],
+        )  # fmt: skip
 
 
 def _images_in_store(root: Path) -> Iterator[Path]:
@@ -329,7 +339,7 @@ def _to_rgb(image: Image.Image, file: str) -> RgbImage:
     if image.mode == "F":
         raise DataError(f"{file}: floating-point pixels have no known range. Save it as an 8-bit or 16-bit image.")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow has no way but this
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, rgba)
     # All rows at once would make three copies of the whole photograph, half as slow as decoding it.
@@ -338,6 +348,34 @@ def _to_rgb(image: Image.Image, file: str) -> RgbImage:
         bottom = min(top + STRIP_ROWS, image.height)
         rgb[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)).convert("RGB"))
     return rgb
+
+
+def _with_its_range(image: Image.Image, stream: BinaryIO, name: str) -> Image.Image:
+    """Return a decoded photograph, the 16-bit colours of a TIFF divided by the range that it states.
+
+    Pillow keeps the upper 8 of 16 bits of a colour, too few where a camera uses 12 of them, and takes two bytes of an
+    uncompressed plane for two pixels.
+    """
+    tags = getattr(image, "tag_v2", {})
+    if image.format != "TIFF" or _largest(tags.get(258, 1)) <= 8 or tags.get(277, 1) < 3:
+        return image
+    top, in_planes = _white_of(image), tags.get(284, 1) == 2
+    if top == 65535 and not (in_planes and tags.get(259, 1) == 1):
+        return image
+    found = None
+    if not in_planes and tags.get(262) == 2:
+        stream.seek(0)
+        with suppress(cv2.error):
+            found = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.shape != (image.height, image.width, tags[277]):
+        raise DataError(
+            f"{name}: 16-bit colours stored in planes, or compressed, in a way that is not read here. Save it as an "
+            "8-bit TIFF or PNG, or as an uncompressed 16-bit TIFF with the samples of a pixel side by side."
+        )
+    colours = _to_bytes(found[..., [2, 1, 0, 3][: found.shape[2]]], top)
+    extra = tags.get(338) or (2,)
+    mode = "RGB" if colours.shape[2] == 3 else {0: "RGBX", 1: "RGBa"}.get(extra[0], "RGBA")
+    return Image.frombuffer(mode, image.size, np.ascontiguousarray(colours), "raw", mode, 0, 1)
 
 
 def _orientation(image: Image.Image) -> object:
@@ -359,12 +397,25 @@ def _sixteen_bit_to_rgb(image: Image.Image, file: str) -> RgbImage:
     values = np.asarray(image).astype(np.int64)  # (H, W)
     if values.min() < 0 or values.max() > 65535:
         raise DataError(f"{file}: 32-bit pixels have no known range. Save it as an 8-bit or 16-bit image.")
-    tags = getattr(image, "tag_v2", {})
-    stated_max = tags.get(281)  # TIFF MaxSampleValue: a 12-bit camera in a 16-bit file says 4095
-    top = stated_max[0] if isinstance(stated_max, tuple) else stated_max
-    top = int(top) if top and int(top) > 255 else 65535
-    grey = np.clip((values * 255 + top // 2) // top, 0, 255).astype(np.uint8)
+    grey = _to_bytes(values, _white_of(image))
+    if getattr(image, "tag_v2", {}).get(262) == 0:  # WhiteIsZero, which Pillow turns round in 8 bits alone
+        grey = 255 - grey
     return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _white_of(image: Image.Image) -> int:
+    """Return the largest value of a photograph of more than 8 bits: what its TIFF states, or what its bits can hold."""
+    tags = getattr(image, "tag_v2", {})
+    stated = _largest(tags.get(281, 0))  # MaxSampleValue: a 12-bit camera in a 16-bit file says 4095
+    return stated if stated > 255 else 2 ** min(16, _largest(tags.get(258, 16))) - 1
+
+
+def _largest(value: Any) -> int:
+    return int(max(value, default=0) if isinstance(value, tuple) else value)
+
+
+def _to_bytes(values: NDArray[np.integer], top: int) -> NDArray[np.uint8]:
+    return np.clip((values.astype(np.uint32) * 255 + top // 2) // top, 0, 255).astype(np.uint8)
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

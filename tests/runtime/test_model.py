@@ -220,7 +220,7 @@ def test_each_label_has_its_own_threshold_where_the_card_says_so(tiny_card):
 
 
 def test_a_refusal_names_no_class_and_says_why(tiny_card):
-    familiar = FamiliarCard(mean=(0.0,), precision=((1.0,),), limit=4.0, long_side_px=64)
+    familiar = FamiliarCard(mean=(0.0,) * 13, precision=((1.0,) * 13,) * 13, limit=4.0, long_side_px=64)
     card = replace(tiny_card, abstain_below=0.6, evidence_below=-1.0, familiar=familiar)
     sure, unsure = [0.9, 0.1, 0.0], [0.5, 0.4, 0.1]
 

@@ -232,6 +232,19 @@ def test_a_class_map_paints_every_class_and_names_its_area():
     assert not (below == (9, 9, 9)).all(axis=2).any()  # the third class is nowhere
 
 
+def test_the_legend_of_a_class_map_tells_the_areas_that_it_is_given(monkeypatch):
+    told = []
+    monkeypatch.setattr(render, "legend", lambda entries, **how: told.extend(entries) or photograph(9, 9))
+    mask = np.ones((320, 400), np.uint8)
+    class_map_picture(mask, CARD, percent=(60.0, 0.0, 0.04, 30.0, 9.96))
+    titles = [one.title for one in CARD.classes]
+    expected = [f"{titles[0]}  60.0 %", f"{titles[2]}  0.0 %", "no class  30.0 %", "refused  10.0 %"]
+    assert [text for text, _ in told] == expected
+    told.clear()
+    class_map_picture(mask, CARD)
+    assert [text for text, _ in told] == [f"{titles[0]}  100.0 %", "no class  0.0 %"]  # nothing is refused
+
+
 def test_the_legend_of_a_class_map_is_beside_an_upright_one():
     picture = class_map_picture(np.ones((400, 320), np.uint8), CARD)
     assert (picture[:400, :320] == RED).all()

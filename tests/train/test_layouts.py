@@ -128,6 +128,20 @@ def test_a_classmap_names_the_numbered_folders(tmp_path, line):
     assert source.faults == find(tmp_path / "train").faults
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_a_classmap_in_chinese_is_read_in_any_common_writing(tmp_path, encoding):
+    folder_of(tmp_path, *(f"class{number}/{number}.jpg" for number in (1, 2, 3)))
+    (tmp_path / "classmap.txt").write_bytes("1 鲕粒灰岩\n2 叠层石\n3 我的岩石\n".encode(encoding))
+    assert list(labels(find(tmp_path)).values()) == ["oolite", "stromatolite", "我的岩石"]
+
+
+def test_a_classmap_that_is_no_text_is_an_error(tmp_path):
+    folder_of(tmp_path, "class1/1.jpg", "class2/2.jpg")
+    (tmp_path / "classmap.txt").write_bytes("1 Oolithe calcaire\n2 Grès dolomité\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"classmap\.txt: neither UTF-8 nor GB18030.*Save it"):
+        find(tmp_path)
+
+
 def test_a_classmap_counted_from_0_is_shifted_and_one_that_misses_a_folder_is_not_used(tmp_path):
     folder_of(tmp_path, *(f"class{number}/{number}.jpg" for number in (1, 2, 3)))
     (tmp_path / "classmap.txt").write_text("0 oolite\n1 foam\n2 vug\n", "utf-8")
@@ -346,6 +360,11 @@ def test_outlines_that_cant_be_read_are_listed(tmp_path, segmentation):
     source = find(coco(tmp_path, annotations=broken))
     assert source.photographs[0].labels == ("oolite",)
     assert "1 outline(s)" in dict(source.skipped)["images/a.png"]
+
+
+def test_a_category_that_cant_be_a_class_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(DataError, match=r"instances_val\.json: the category 'mud\|silt' can't be a class name"):
+        find(coco(tmp_path, categories=[{"id": 7, "name": "Mud|Silt"}, {"id": 9, "name": "vug"}]))
 
 
 def test_coco_that_names_nothing_there_is_an_error(tmp_path):

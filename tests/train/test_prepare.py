@@ -471,6 +471,19 @@ def test_a_photograph_replaced_meanwhile_is_read_again(raw, tmp_path):
     assert (data / stored).read_bytes() == (tmp_path / "whole" / stored).read_bytes()
 
 
+def test_a_mask_replaced_meanwhile_is_read_again(tmp_path):
+    raw, data = with_masks(tmp_path / "raw", np.full((40, 60), 1, np.uint8)), tmp_path / "data"
+    with pytest.raises(Interrupted):
+        prepare(raw, data, RECIPE, on_progress=_stop_at_the_end)
+    Image.fromarray(np.full((40, 60), 2, np.uint8)).save(raw / "masks/a.png")
+    os.utime(raw / "masks/a.png", (time.time() + 100, time.time() + 100))
+    seen = []
+    prepare(raw, data, RECIPE, on_progress=lambda done, total: seen.append(done))
+    assert seen == [1, 2]  # the photograph without a mask is not read again
+    with Image.open(data / rows_of(data)["a.png"].mask) as stored:
+        assert set(np.asarray(stored).ravel()) == {2}
+
+
 def test_a_full_disk_is_an_error_and_the_run_goes_on_once_there_is_room(raw, tmp_path, monkeypatch):
     data = tmp_path / "data"
     save, count = Image.Image.save, []
@@ -555,6 +568,51 @@ def test_a_photograph_changed_at_the_same_size_is_noticed(raw, tmp_path):
     os.utime(raw / "vug" / "1.bmp", (time.time() + 100, time.time() + 100))
     with pytest.raises(DataError, match="have changed"):
         prepare(raw, tmp_path / "data", RECIPE)
+
+
+def test_masks_copied_anew_are_the_same_and_a_corrected_one_is_noticed(tmp_path):
+    raw, data = with_masks(tmp_path / "raw", np.full((40, 60), 1, np.uint8)), tmp_path / "data"
+    write_image(raw / "c.png", draw(2))
+    (raw / "d.png").write_text("no photograph")
+    for name in ("c", "d"):
+        Image.fromarray(np.full((4, 6), 1, np.uint8)).save(raw / f"masks/{name}.png")  # of another size
+    with (raw / "manifest.csv").open("a") as table:
+        table.write("c.png,vug,masks/c.png\nd.png,vug,masks/d.png\n")
+    assert len(prepare(raw, data, RECIPE).skipped) == 2
+    later = time.time() + 100
+    for file in raw.rglob("*.png"):
+        os.utime(file, (later, later))
+    assert prepare(raw, data, RECIPE).already_prepared
+    size_bytes = (raw / "masks/a.png").stat().st_size
+    Image.fromarray(np.full((40, 60), 2, np.uint8)).save(raw / "masks/a.png")
+    assert (raw / "masks/a.png").stat().st_size == size_bytes
+    os.utime(raw / "masks/a.png", (later, later))
+    with pytest.raises(DataError, match=r"the masks have changed.*--overwrite"):
+        prepare(raw, data, RECIPE)
+    prepare(raw, data, RECIPE, overwrite=True)
+    with Image.open(data / rows_of(data)["a.png"].mask) as stored:
+        assert set(np.asarray(stored).ravel()) == {2}
+
+
+def test_a_mask_of_another_size_in_bytes_is_noticed_however_old_it_claims_to_be(tmp_path):
+    raw, data = with_masks(tmp_path / "raw", np.full((40, 60), 1, np.uint8)), tmp_path / "data"
+    prepare(raw, data, RECIPE)
+    Image.fromarray(np.random.default_rng(0).integers(0, 3, (40, 60), np.uint8)).save(raw / "masks/a.png")
+    os.utime(raw / "masks/a.png", (1, 1))
+    with pytest.raises(DataError, match="the masks have changed"):
+        prepare(raw, data, RECIPE)
+
+
+def test_masks_of_an_earlier_versions_data_set_are_asked_about_only_where_they_are_newer(tmp_path):
+    raw, data = with_masks(tmp_path / "raw", np.full((40, 60), 1, np.uint8)), tmp_path / "data"
+    prepare(raw, data, RECIPE)
+    summary = summary_of(data)
+    del summary["masks"]
+    (data / "prepare.json").write_text(json.dumps(summary), encoding="utf-8")
+    assert prepare(raw, data, RECIPE).already_prepared
+    os.utime(raw / "masks/a.png", (time.time() + 100, time.time() + 100))
+    with pytest.raises(DataError, match=r"masks are newer.*kept nothing to tell"):
+        prepare(raw, data, RECIPE)
 
 
 def test_a_run_begun_with_another_recipe_is_not_mixed_with(raw, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from cyclopts import config
 
 from geocamnet.cli import app, main
+from geocamnet.errors import DataError
 from geocamnet.train.recipes import (
     AugmentRecipe,
     CamRecipe,
@@ -16,6 +17,7 @@ from geocamnet.train.recipes import (
     PretrainRecipe,
     SynthesizeRecipe,
     TrainRecipe,
+    check_fitting,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +148,24 @@ def test_a_recipe_is_forgotten_after_the_command_it_was_named_for(tmp_path, caps
     with pytest.raises(SystemExit):
         main(["train", str(tmp_path / "none"), str(tmp_path / "run")])
     assert "no index.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        ({"seed": -1}, "--seed must be from 0 to 4294967295; received -1"),
+        ({"seed": 2**32}, "--seed must be from 0 to 4294967295; received 4294967296"),
+        ({"augment": AugmentRecipe(scale=0.0)}, "--augment.scale must be above 0; received 0.0"),
+        ({"augment": AugmentRecipe(scale=float("nan"))}, "--augment.scale must be above 0; received nan"),
+        ({"augment": AugmentRecipe(stain=-0.1)}, "--augment.stain must be 0 or more; received -0.1"),
+        ({"augment": AugmentRecipe(light=-1.0)}, "--augment.light must be 0 or more; received -1.0"),
+    ],
+)
+def test_choices_that_no_training_can_be_made_with_are_refused_by_their_option(choice, told):
+    for recipe in (TrainRecipe, DistilRecipe, PretrainRecipe):
+        with pytest.raises(DataError, match=told):
+            check_fitting(recipe(**choice))
+    check_fitting(TrainRecipe(seed=2**32 - 1, augment=AugmentRecipe(scale=1.0, stain=0.0, light=0.0)))
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -201,6 +201,12 @@ def test_a_damaged_excel_table_is_an_error(tmp_path):
         find(tmp_path)
 
 
+def test_a_csv_whose_first_column_is_called_as_a_zip_begins_is_a_csv(tmp_path):
+    folder_of(tmp_path, "a.jpg", "b.jpg")
+    source = find(manifest(tmp_path, "PK,image,labels\n1,a.jpg,vug\n2,b.jpg,foam\n"))
+    assert labels(source) == {"a.jpg": "vug", "b.jpg": "foam"}
+
+
 def test_rows_that_cant_be_used_are_skipped_with_their_line(tmp_path):
     folder_of(tmp_path / "raw", "a.jpg", "c.jpg")
     folder_of(tmp_path, "outside.jpg")

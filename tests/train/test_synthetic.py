@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -227,6 +228,18 @@ def test_the_number_of_processes_does_not_change_a_byte(tmp_path: Path) -> None:
     synthesize(tmp_path / "one", recipe)
     synthesize(tmp_path / "two", replace(recipe, workers=2))
     assert every_file(tmp_path / "one") == every_file(tmp_path / "two")
+
+
+def die(task: object) -> None:
+    os._exit(3)
+
+
+def test_a_process_that_dies_while_drawing_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geocamnet.train.synthetic.write._draw_one", die)
+    with pytest.raises(DataError, match=r"has died.*Run the same command again"):
+        synthesize(tmp_path / "raw", replace(SMALL, workers=2))
 
 
 def test_a_drawing_cut_off_is_taken_up_to_the_same_bytes(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from cyclopts import Parameter
 from geocamnet.cli.app import BRING_TOGETHER, app
 from geocamnet.cli.sending import made_for
 from geocamnet.console import progress, show_benchmark, show_card, show_findings
-from geocamnet.errors import DataError
+from geocamnet.errors import DataError, ModelError
 from geocamnet.stores import shown
 
 if TYPE_CHECKING:
+    from geocamnet.card import ModelCard
     from geocamnet.runtime.model import Model
 
 log = logging.getLogger("geocamnet")
@@ -225,17 +226,30 @@ def info(model: Path | None = None, *, json: bool = False) -> None:
         model: model file or run folder; the bundled model where none is named.
         json: the whole card as JSON.
     """
-    from geocamnet.card import ModelCard
     from geocamnet.runtime.model import load
 
-    card_file = model / "card.json" if model is not None and model.is_dir() else None
-    if card_file is not None and not card_file.is_file():
-        raise DataError(f"{model}: has no card.json, so it is not a finished run.")
-    card = ModelCard.from_json(card_file.read_text(encoding="utf-8")) if card_file else load(model).card
+    card = _card_of(model) if model is not None and model.is_dir() else load(model).card
     if json:
         sys.stdout.write(card.to_json() + "\n")
         return
     show_card(card)
+
+
+def _card_of(run: Path) -> "ModelCard":
+    """Return the card of a run folder; every error names the file."""
+    from geocamnet.card import ModelCard
+
+    file = run / "card.json"
+    if not file.is_file():
+        raise DataError(f"{run}: has no card.json, so it is not a finished run.")
+    try:
+        return ModelCard.from_json(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror or error}). Check the rights of the file.") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{file}: is not UTF-8 text ({error}). Copy it again from where it was made.") from error
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from error
 
 
 @app.command(sort_key=18)

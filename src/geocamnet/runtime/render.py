@@ -209,6 +209,7 @@ def class_map_picture(
     um_per_px: float | None = None,
     pores: NDArray[np.bool_] | None = None,
     long_side_px: int | None = None,
+    percent: Sequence[float] | None = None,
 ) -> RgbImage:
     """Paint every pixel in the colour of its class, with a legend of the classes and their areas.
 
@@ -220,6 +221,8 @@ def class_map_picture(
         um_per_px: scale of the photograph as given; None leaves the scale bar out.
         pores: bool (H, W), left unpainted, outlined in black and named in the legend; None leaves them out.
         long_side_px: of the painted part; None takes the mask's own, but 320 to 1600.
+        percent: (C + 2,) areas for the legend: of every class, of no class, refused. None counts the mask's pixels, of
+            which none is refused.
 
     Returns:
         RGB uint8 picture; the legend is below the painted part, beside it where that stands upright.
@@ -239,7 +242,10 @@ def class_map_picture(
             raise DataError(f"mask {mask.shape} and {name} {other.shape[:2]} must have one size (H, W).")
     if not 0 <= opacity <= 1:
         raise DataError(f"opacity must be 0 to 1; received {opacity}.")
-    percent = 100 * np.bincount(mask.ravel(), minlength=len(card.classes) + 1) / mask.size
+    if percent is None:
+        counted = 100 * np.bincount(mask.ravel(), minlength=len(card.classes) + 1) / mask.size
+        percent = [*counted[1:], counted[0], 0.0]
+    *of_classes, of_none, refused = percent
     size_wh = _panel_wh(mask, long_side_px)
     if pores is not None:
         pores_percent, pores = 100 * pores.mean(), _shrunk(pores, size_wh)
@@ -251,11 +257,13 @@ def class_map_picture(
         painted = np.where((small > 0 if pores is None else (small > 0) & ~pores)[..., None], mixed, below)
     entries = [
         (f"{one.title}  {share:.1f} %", one.colour_rgb)
-        for one, share in sorted(zip(card.classes, percent[1:], strict=True), key=lambda pair: -pair[1])
+        for one, share in sorted(zip(card.classes, of_classes, strict=True), key=lambda pair: -pair[1])
         if share > 0
     ]
-    none = "no class" if image is None else "no class (photograph)"
-    entries.append((f"{none}  {percent[0]:.1f} %", _NO_CLASS_RGB))
+    unpainted = "" if image is None else " (photograph)"
+    entries.append((f"no class{unpainted}  {of_none:.1f} %", _NO_CLASS_RGB))
+    if refused > 0:
+        entries.append((f"refused{unpainted}  {refused:.1f} %", _NO_CLASS_RGB))
     if pores is not None:
         outlines, _ = cv2.findContours(pores.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(painted, outlines, -1, _PORE_RGB, 1)

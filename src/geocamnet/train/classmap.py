@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
+from geocamnet.errors import DataError
 from geocamnet.taxonomy import canonical_name
 
 CLASSMAP = "classmap.txt"
@@ -22,10 +23,13 @@ def read_classmap(content: bytes) -> dict[int, str]:
     """Return number → canonical class name; empty if a line tells none, or two lines tell one number.
 
     A line holds a number and a name, in either order, with blanks, commas, colons or ``=`` between them; the number may
-    have ``class`` in front. Empty lines and those that begin with ``#`` are left out.
+    have ``class`` in front. Empty lines and those that begin with ``#`` are left out. The file may be UTF-8 or GB18030.
+
+    Raises:
+        DataError: neither UTF-8 nor GB18030.
     """
     names: dict[int, str] = {}
-    for line in content.decode("utf-8-sig", "replace").splitlines():
+    for line in _decoded(content).splitlines():
         told = line.strip()
         if not told or told.startswith("#"):
             continue
@@ -39,6 +43,15 @@ def read_classmap(content: bytes) -> dict[int, str]:
             return {}
         names[int(number)] = canonical_name(name.strip(" \"'"))
     return names
+
+
+def _decoded(content: bytes) -> str:
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise DataError(f"{CLASSMAP}: neither UTF-8 nor GB18030 text. Save it as UTF-8.")
 
 
 def names_by_classmap(folders: Iterable[str], classmap: Mapping[int, str]) -> dict[str, str]:

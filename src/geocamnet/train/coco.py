@@ -134,6 +134,10 @@ def _told(originals: Originals, file: str) -> dict[str, Any]:
             annotations.setdefault(one["image_id"], []).append(one)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{originals.place(file)}: not COCO that can be understood ({error!r}).") from error
+    if (bad := next((name for name in names.values() if not name or "|" in name), None)) is not None:
+        raise DataError(
+            f"{originals.place(file)}: the category '{bad}' can't be a class name (the sign | joins labels). Rename it."
+        )
     if len(set(names.values())) > 255:
         raise DataError(f"{originals.place(file)}: {len(names)} categories; a mask holds 255.")
     return {"names": names, "images": images, "annotations": annotations, "spelt": sorted(spelt.values())}

@@ -107,7 +107,7 @@ def read_header(content: bytes, name: str) -> Sequence[str]:
 
 
 def _table(content: bytes, name: str) -> list[tuple[int, Sequence[str]]]:
-    is_book = content.startswith(b"PK") or name.lower().endswith((".xlsx", ".xlsm"))
+    is_book = content.startswith(b"PK\x03\x04") or name.lower().endswith((".xlsx", ".xlsm"))
     return _xlsx_table(content, name) if is_book else _csv_table(content, name)
 
 

@@ -28,7 +28,7 @@ from geocamnet.train.originals import close_archives
 from geocamnet.train.recipes import PrepareRecipe
 from geocamnet.train.rows import class_notes, duplicate_notes, index_rows
 from geocamnet.train.sources import Source, find_photographs
-from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, original_sha256, store_all, stored_names
+from geocamnet.train.store import MIN_SIDE_PX, Stored, StoreJob, mask_sha256, original_sha256, store_all, stored_names
 
 JOURNAL = "prepare.partial.jsonl"
 _SHARD_JOURNAL = "prepare.partial-"  # and which of how many jobs
@@ -130,7 +130,8 @@ def prepare(
     if shard:
         skipped = tuple((one.path, one.skipped) for one in stored if one.skipped)
         return PrepareReport(data, len(stored) - len(skipped), skipped, (), {}, {}, shard=str(shard))
-    return _finish(data, recipe, source, stored, listing, actions, changes)
+    kept = {"listing": listing, **_masks_kept(jobs, stored)}
+    return _finish(data, recipe, source, stored, kept, actions, changes)
 
 
 def _check_recipe(recipe: PrepareRecipe) -> None:
@@ -173,6 +174,7 @@ def _jobs(source: Source, data: Path, recipe: PrepareRecipe, actions: Actions) -
             position=original.position,
             mask_position=mask.position if mask else -1,
             mask_bytes=mask.size_bytes if mask else 0,
+            mask_mtime_ns=mask.mtime_ns if mask else 0,
             path=one.path,
             image=f"images/{name}{suffix}",
             um_per_px=one.um_per_px,
@@ -205,6 +207,18 @@ def _listing(source: Source, jobs: Sequence[StoreJob], actions: Actions) -> str:
     return hashlib.sha256(json.dumps([told, source.skipped, source.mask_classes, *asked]).encode()).hexdigest()
 
 
+def _digest(told: Mapping[str, int | str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(told.items())).encode()).hexdigest()
+
+
+def _masks_kept(jobs: Sequence[StoreJob], stored: Sequence[Stored]) -> dict[str, dict[str, str]]:
+    # By what masks that change later are noticed. In the listing, it would refuse data sets of earlier versions.
+    used = [(job, one) for job, one in zip(jobs, stored, strict=True) if job.mask and not one.skipped]
+    sizes = _digest({job.mask: job.mask_bytes for job, _ in used})
+    contents = _digest({job.mask: one.mask_sha256 for job, one in used})
+    return {"masks": {"sizes": sizes, "sha256": contents}} if used else {}
+
+
 def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Sequence[StoreJob]) -> PrepareReport:
     anew = "Choose another folder, or make it anew with --overwrite."
     file = data / SUMMARY
@@ -217,8 +231,10 @@ def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Seq
         if changed:
             told = ", ".join(f"{name} was {before.get(name)} and is {now.get(name)}" for name in changed)
             raise DataError(f"{data}: holds a data set of another recipe ({told}). {anew}")
-        if summary["listing"] != listing or _has_changed(data, jobs, file.stat().st_mtime_ns):
+        if summary["listing"] != listing:
             raise DataError(f"{data}: the photographs or labels have changed since it was made. {anew}")
+        if reason := _change(data, summary.get("masks"), jobs, file.stat().st_mtime_ns):
+            raise DataError(f"{data}: {reason} {anew}")
         report = PrepareReport(
             data=data,
             photographs=summary["photographs"],
@@ -238,15 +254,31 @@ def _already_prepared(data: Path, recipe: PrepareRecipe, listing: str, jobs: Seq
     return report
 
 
-def _has_changed(data: Path, jobs: Sequence[StoreJob], made_ns: int) -> bool:
-    # Sizes are in the listing already. Only files touched since are read, so that this stays quick.
+def _change(data: Path, masks: Mapping[str, str] | None, jobs: Sequence[StoreJob], made_ns: int) -> str:
+    # What to say where photographs or masks are no longer those of the data set; nothing where they are.
+    # Sizes of photographs are in the listing already. Only what was touched since is read, so that this stays quick.
     sha256_of = {row.source: row.sha256 for row in read_index(data)}
-    touched = [job for job in jobs if job.mtime_ns > made_ns and job.path in sha256_of]
+    jobs = [job for job in jobs if job.path in sha256_of]
+    touched = sorted((job for job in jobs if job.mtime_ns > made_ns), key=lambda job: job.position)
     try:
-        ordered = sorted(touched, key=lambda job: job.position)
-        return any(original_sha256(job) != sha256_of[job.path] for job in ordered)
+        if any(original_sha256(job) != sha256_of[job.path] for job in touched):
+            return "the photographs have changed since it was made."
+        return _mask_change(masks, [job for job in jobs if job.mask], made_ns)
     finally:
         close_archives()
+
+
+def _mask_change(masks: Mapping[str, str] | None, jobs: Sequence[StoreJob], made_ns: int) -> str:
+    # One hash of all keeps prepare.json short; so where one mask was touched, all are read.
+    changed = "the masks have changed since it was made."
+    if masks and masks["sizes"] != _digest({job.mask: job.mask_bytes for job in jobs}):
+        return changed
+    if not any(job.mask_mtime_ns > made_ns for job in jobs):
+        return ""
+    if not masks:
+        return "masks are newer than it, and the version that made it kept nothing to tell whether they have changed."
+    ordered = sorted(jobs, key=lambda job: job.mask_position)
+    return "" if masks["sha256"] == _digest({job.mask: mask_sha256(job) for job in ordered}) else changed
 
 
 def _done_before(
@@ -289,7 +321,7 @@ def _finish(
     recipe: PrepareRecipe,
     source: Source,
     stored: Sequence[Stored],
-    listing: str,
+    kept: Mapping[str, Any],
     actions: Actions,
     changes: Mapping[str, int],
 ) -> PrepareReport:
@@ -324,7 +356,7 @@ def _finish(
         "notes": notes,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         **({"audit": dict(changes)} if changes else {}),
-        "listing": listing,
+        **kept,
     }
     if source.mask_classes and any(row.mask for row in rows):
         _write_json(data / "masks" / "masks.json", {"classes": source.mask_classes})

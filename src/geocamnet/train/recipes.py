@@ -5,11 +5,14 @@ A recipe file (TOML) holds a table a step, named as the command: ``[prepare]``, 
 written into every run. Importing this file imports no torch.
 """
 
+import math
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal
 
 from geocamnet.errors import DataError
 
+HIGHEST_SEED = 2**32 - 1  # scikit-learn and PyTorch Lightning take none above
 MosaicBorders = Literal["straight", "bent"]
 
 
@@ -322,7 +325,7 @@ def check_fitting(recipe: FitRecipe) -> None:
     def check(name: str, fits: bool, wanted: str) -> None:
         if not fits:
             option = "--" + name.replace("_", "-")
-            raise DataError(f"{option} must be {wanted}; received {getattr(recipe, name)}.")
+            raise DataError(f"{option} must be {wanted}; received {attrgetter(name)(recipe)}.")
 
     for name in ("epochs", "batch_size", "accumulate", "devices", "nodes"):
         check(name, getattr(recipe, name) >= 1, "1 or more")
@@ -334,6 +337,10 @@ def check_fitting(recipe: FitRecipe) -> None:
     check("warmup", 0 <= recipe.warmup <= 1, "from 0 to 1")
     for name in ("mosaic_weight", "equivariance_weight"):
         check(name, getattr(recipe, name) >= 0, "0 or more")
+    check("seed", 0 <= recipe.seed <= HIGHEST_SEED, f"from 0 to {HIGHEST_SEED}")
+    check("augment.scale", 0 < recipe.augment.scale < math.inf, "above 0")
+    for name in ("augment.stain", "augment.light"):
+        check(name, 0 <= attrgetter(name)(recipe) < math.inf, "0 or more")
     check("label_smoothing", 0 <= recipe.label_smoothing < 1, "from 0 to below 1")
     check("ema", 0 <= recipe.ema < 1, "from 0 (none) to below 1")
     if isinstance(recipe, DistilRecipe):

@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 from unicodedata import normalize
 
 import cv2
@@ -31,7 +32,7 @@ class StoreJob:
     Attributes:
         raw, data: the folders, or an archive for raw.
         position, mask_position: where an archive holds the photograph and its mask; -1 in a folder.
-        mask_bytes: size of the mask's file.
+        mask_bytes, mask_mtime_ns: of the mask's file; 0 where there is none.
         path: of the photograph below RAW.
         image: where to store it below DATA; the suffix chooses the format.
         um_per_px: micrometres a pixel of the original, None where unknown.
@@ -49,6 +50,7 @@ class StoreJob:
     position: int
     mask_position: int
     mask_bytes: int
+    mask_mtime_ns: int
     path: str
     image: str
     um_per_px: float | None
@@ -73,7 +75,8 @@ class StoreJob:
     @property
     def key(self) -> str:
         """A hash of everything but where things lie."""
-        return hashlib.sha256(repr(astuple(self)[5:]).encode()).hexdigest()[:32]
+        of_mask = (self.mask_bytes, self.mask_mtime_ns) if self.mask else ()
+        return hashlib.sha256(repr((*astuple(self)[6:], *of_mask)).encode()).hexdigest()[:32]
 
     @property
     def file(self) -> RawFile:
@@ -83,7 +86,7 @@ class StoreJob:
     @property
     def mask_file(self) -> RawFile:
         """Its mask as RAW lists it."""
-        return RawFile(self.mask, self.mask_bytes, self.mtime_ns, self.mask_position)
+        return RawFile(self.mask, self.mask_bytes, self.mask_mtime_ns, self.mask_position)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Stored:
         sha256: of the original file.
         mask: path below DATA, or empty.
         mask_skipped: why the mask, if it has one, is not stored.
+        mask_sha256: of the mask's original file; empty if there is none or it can't be read.
     """
 
     path: str
@@ -110,6 +114,7 @@ class Stored:
     sha256: str = ""
     mask: str = ""
     mask_skipped: str = ""
+    mask_sha256: str = ""
 
 
 def store_photograph(job: StoreJob) -> Stored:
@@ -131,12 +136,18 @@ def store_photograph(job: StoreJob) -> Stored:
         return Stored(job.path, skipped=str(error).removeprefix(f"{job.path}: "))
     except OSError as error:
         return Stored(job.path, skipped=f"can't be read ({error.strerror or error})")
-    mask, mask_skipped = None, ""
-    if job.mask or job.shapes:
-        try:
-            mask = _read_mask(job, shape_hw) if job.mask else draw_mask(job.shapes, shape_hw)
-        except DataError as error:
-            mask_skipped = str(error)
+    mask, mask_skipped, sha256_of_mask = None, "", ""
+    try:
+        if job.mask:
+            with open_raw(Path(job.raw), job.mask_file, role="masks") as stream:
+                sha256_of_mask = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+                mask = _read_mask(stream, job, shape_hw)
+        elif job.shapes:
+            mask = draw_mask(job.shapes, shape_hw)
+    except DataError as error:
+        mask_skipped = str(error)
+    except OSError as error:
+        mask_skipped = f"the mask can't be read ({error.strerror or error})."
     left, top, right, bottom = (edge // divisor for edge in job.edges_ltrb)
     cropped = _cropped(image, (left, top, right, bottom))
     write_image(Path(job.data, job.image), _scaled(cropped, size_wh), quality=job.jpeg_quality)
@@ -152,6 +163,7 @@ def store_photograph(job: StoreJob) -> Stored:
         sha256=sha256,
         mask=job.mask_stored if mask is not None else "",
         mask_skipped=mask_skipped,
+        mask_sha256=sha256_of_mask,
     )
 
 
@@ -195,8 +207,17 @@ def stored_names(paths: Sequence[str]) -> list[str]:
 
 def original_sha256(job: StoreJob) -> str:
     """Return the SHA-256 of a job's original as 64 hexadecimal digits; empty if it can't be read any more."""
+    return _sha256(job, job.file, "photographs")
+
+
+def mask_sha256(job: StoreJob) -> str:
+    """Return the SHA-256 of the original of a job's mask, as `original_sha256` does of its photograph."""
+    return _sha256(job, job.mask_file, "masks")
+
+
+def _sha256(job: StoreJob, file: RawFile, role: str) -> str:
     try:
-        with open_raw(Path(job.raw), job.file) as stream:
+        with open_raw(Path(job.raw), file, role=role) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
     except (DataError, OSError):
         return ""
@@ -260,10 +281,11 @@ def _scaled(image: RgbImage, size_wh: tuple[int, int]) -> RgbImage:
     return np.asarray(cv2.resize(image, size_wh, interpolation=method), np.uint8)
 
 
-def _read_mask(job: StoreJob, shape_hw: tuple[int, int]) -> NDArray[np.uint8]:
+def _read_mask(stream: BinaryIO, job: StoreJob, shape_hw: tuple[int, int]) -> NDArray[np.uint8]:
     # Masks hold numbers, not colours: read_image would turn a palette's numbers into its colours.
     try:
-        with open_raw(Path(job.raw), job.mask_file, role="masks") as stream, Image.open(stream) as image:
+        stream.seek(0)
+        with Image.open(stream) as image:
             if image.size != shape_hw[::-1]:
                 raise DataError(
                     f"the mask has {image.width} x {image.height} px, its photograph {shape_hw[1]} x {shape_hw[0]} px."

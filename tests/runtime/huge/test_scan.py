@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drawn import write_tiff
 from geocamnet.errors import DataError
-from geocamnet.images import write_image
+from geocamnet.images import read_image, write_image
 from geocamnet.runtime.huge.scan import open_scan
 
 tifffile = pytest.importorskip("tifffile", reason="scans need tifffile: pip install 'geocamnet[big]'")
@@ -98,6 +99,32 @@ def test_sixteen_bits_grey_and_transparency_become_rgb(tmp_path, rock):
         with open_scan(path) as scan:
             found = scan.read(0, 0, *SHAPE_HW)
         assert np.abs(found.astype(int) - expected).max() <= 1, name
+
+
+def test_12_bits_packed_closely_span_the_whole_range(tmp_path):
+    samples = bytes.fromhex("000fff800800") * 3  # rows of 0, 4095, 2048, 2048
+    with open_scan(write_tiff(tmp_path / "a.tif", (3, 4), samples, {258: (12,), 262: (1,), 277: (1,)})) as scan:
+        assert scan.read(0, 0, 3, 4)[0, :, 0].tolist() == [0, 255, 128, 128]
+
+
+@pytest.mark.parametrize(("meaning", "expected"), [("unspecified", 128), ("assocalpha", 255), ("unassalpha", 191)])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_a_sample_more_is_what_the_tiff_says_it_is(tmp_path, meaning, expected, colours):
+    path, pixels = tmp_path / "a.tif", np.full((40, 50, colours + 1), 128, np.uint8)
+    photometric = "rgb" if colours == 3 else "minisblack"
+    store(path, pixels, extrasamples=[meaning], photometric=photometric, planarconfig="contig")
+    with open_scan(path) as scan:
+        assert (scan.read(0, 0, 40, 50) == expected).all()
+    assert np.abs(read_image(path).astype(int) - expected).max() <= 1  # `run` sees the same
+
+
+def test_where_zero_is_white_opacity_is_none_the_less_opacity(tmp_path):
+    pixels = np.dstack([np.full((40, 50), 55, np.uint8), np.full((40, 50), 255, np.uint8)])
+    path = store(
+        tmp_path / "a.tif", pixels, extrasamples=["unassalpha"], photometric="miniswhite", planarconfig="contig"
+    )
+    with open_scan(path) as scan:
+        assert (scan.read(0, 0, 40, 50) == 200).all()
 
 
 def test_a_palette_is_looked_up(tmp_path, rock):

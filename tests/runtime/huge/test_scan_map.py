@@ -11,6 +11,7 @@ import pytest
 from geocamnet.card import FamiliarCard
 from geocamnet.errors import DataError
 from geocamnet.images import read_image, write_image
+from geocamnet.runtime import render
 from geocamnet.runtime.familiar import statistics
 from geocamnet.runtime.folder.areas import class_mask
 from geocamnet.runtime.huge import looking, scan_map
@@ -195,7 +196,9 @@ def test_other_settings_and_other_peoples_folders_are_refused(section, student, 
     assert (tmp_path / "mine.txt").is_file()
 
 
-def test_where_every_tile_is_refused_no_class_is_counted(tmp_path, tiny_card, make_student, paint):
+def test_where_every_tile_is_refused_no_class_is_counted(tmp_path, tiny_card, make_student, paint, monkeypatch):
+    told = []
+    monkeypatch.setattr(render, "legend", lambda entries, **how: told.extend(entries) or np.zeros((9, 9, 3), np.uint8))
     image = paint((64, 256), "oolite", "vug")
     mean = tuple(statistics(image[:, 192:], 64).tolist())  # only the blue end is familiar
     familiar = FamiliarCard(mean, tuple(map(tuple, np.eye(len(mean)).tolist())), limit=0.05, long_side_px=64)
@@ -206,6 +209,8 @@ def test_where_every_tile_is_refused_no_class_is_counted(tmp_path, tiny_card, ma
     assert report.percent["oolite"] == 0
     assert report.percent["vug"] == pytest.approx(50, abs=2)
     assert report.percent["refused"] == pytest.approx(50, abs=2)
+    shares = {"Vug": "vug", "no class (photograph)": "no_class", "refused (photograph)": "refused"}
+    assert [text for text, _ in told] == [f"{title}  {report.percent[name]:.1f} %" for title, name in shares.items()]
 
 
 def test_an_even_overview_does_not_depend_on_tiles(section, mapped, student, tmp_path, monkeypatch):

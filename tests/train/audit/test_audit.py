@@ -112,6 +112,34 @@ def test_copies_across_splits_are_an_error_and_the_copy_in_the_test_is_kept(tmp_
     assert asked(tmp_path / "audit", "drop") == {"train/foam/leak.png": "test/foam/p0.png"}
 
 
+@pytest.mark.parametrize("others", [(), ("vug",)])
+def test_a_copy_that_is_kept_without_a_label_gets_that_of_the_copies_that_are_dropped(others, tmp_path):
+    raw = tmp_path / "raw"
+    labels = {f"p{k}.png": ("oolite", "vug")[k % 2] for k in range(8)}
+    for k, name in enumerate(labels):
+        write_image(raw / name, rock(k))
+    shutil.copy(raw / "p0.png", raw / "asked.png")
+    write_image(raw / "turned.png", turned(rock(0), 3))
+    lines = [f"{name},{label},train" for name, label in labels.items()]
+    lines += ["asked.png,,test", f"turned.png,{'|'.join(others)},test"]
+    (raw / "manifest.csv").write_text("\n".join(["image,labels,split", *lines]), "utf-8")
+    audit(raw, tmp_path / "audit", RECIPE)
+    assert asked(tmp_path / "audit", "drop") == {"p0.png": "asked.png"}
+    prepare(raw, tmp_path / "data", replace(KEEP, audit=str(tmp_path / "audit"), keep_splits=True))
+    rows = {row.source: row for row in read_index(tmp_path / "data")}
+    assert rows["asked.png"].labels == ("oolite", *others)
+    assert rows["asked.png"].split == "test"
+
+
+def test_a_kept_copy_without_a_label_stays_so_where_no_copy_has_one(tmp_path):
+    raw = fill(tmp_path / "raw", each=4)
+    for name in ("a", "b"):
+        write_image(raw / f"unlabelled/{name}.png", rock(77))
+    audit(raw, tmp_path / "audit", RECIPE)
+    assert asked(tmp_path / "audit", "drop") == {"unlabelled/b.png": "unlabelled/a.png"}
+    assert asked(tmp_path / "audit", "merge") == {}
+
+
 @pytest.mark.parametrize("name", ["border", "size", "lamp", "compression", "scale-bar"])
 def test_each_planted_shortcut_is_named_and_no_other(tmp_path, name):
     raw = fill(tmp_path / "raw")
@@ -218,6 +246,45 @@ def test_photographs_without_labels_in_chinese_tiny_and_damaged_are_audited(tmp_
     assert [tuple(report.paths[i] for i in group) for group in report.copies.exact] == [("薄片0.png", "薄片一.png")]
     assert {"unreadable", "no-photographs", "classes"} <= kinds(report)
     assert "薄片一.png" in (tmp_path / "audit/audit.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("folders", [("foam", "vug"), ("",)])  # by folder; and where nothing tells classes
+def test_masks_are_no_photographs_wherever_their_folder_lies(folders, tmp_path):
+    raw = tmp_path / "raw"
+    photographs = [f"{folder}/p{k}.png".lstrip("/") for folder in folders for k in range(4)]
+    for seed, path in enumerate(photographs):
+        write_image(raw / path, rock(seed))
+        write_image((raw / path).parent / "masks" / Path(path).name, np.zeros((90, 120), np.uint8))
+    report = audit(raw, tmp_path / "audit", RECIPE)
+    assert sorted(report.paths) == sorted(photographs)
+
+
+def test_a_folder_of_nothing_but_masks_is_an_error(tmp_path):
+    write_image(tmp_path / "raw/masks/a.png", np.zeros((90, 120), np.uint8))
+    with pytest.raises(DataError, match="every picture lies in a folder of masks"):
+        audit(tmp_path / "raw", tmp_path / "audit", RECIPE)
+
+
+def test_a_section_pattern_that_fits_nothing_is_an_error_and_no_want_of_labels(tmp_path):
+    raw = fill(tmp_path / "raw", each=4)
+    with pytest.raises(DataError, match="matches none of 12 photographs"):
+        audit(raw, tmp_path / "audit", replace(RECIPE, section_regex=r"(S\d+)_"))
+
+
+def test_a_section_pattern_is_welcome_where_nothing_tells_classes(tmp_path):
+    for k in range(4):
+        write_image(tmp_path / "raw" / f"薄片S{k // 2}_{k}.png", rock(k))
+    report = audit(tmp_path / "raw", tmp_path / "audit", replace(RECIPE, section_regex=r"(S\d)_"))
+    assert report.photographs == 4
+    with pytest.raises(DataError, match="matches none of 4 photographs"):
+        audit(tmp_path / "raw", tmp_path / "audit", replace(RECIPE, section_regex="(Q)"))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_draw_takes_is_refused(seed, tmp_path):
+    raw = fill(tmp_path / "raw", each=4)
+    with pytest.raises(DataError, match=f"--seed must be from 0 to 4294967295; received {seed}"):
+        audit(raw, tmp_path / "audit", replace(RECIPE, seed=seed))
 
 
 def test_one_class_is_said_and_an_empty_folder_is_an_error(tmp_path):

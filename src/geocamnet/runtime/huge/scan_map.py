@@ -193,8 +193,10 @@ def _write_results(
             step_px=grid.step_px * every, shape_hw=tiling.shape_hw, um_per_px=um_per_px,
         )  # fmt: skip
         heatmaps.result()
-    _write_overview(folder / OVERVIEW, seen.small, mask, grid.step_px * every, tiling.shape_hw, card, um_per_px)
     names, total = (*card.class_names, NO_CLASS, REFUSED), math.prod(tiling.shape_hw)
+    _write_overview(
+        folder / OVERVIEW, seen.small, mask, grid.step_px * every, tiling.shape_hw, card, um_per_px, 100 * px / total
+    )
     percent = {name: round(100 * float(one) / total, 6) for name, one in zip(names, px, strict=True)}
     rows = [
         (name, 100 * float(one) / total, round(float(one)), None if um_per_px is None else float(one) * um_per_px**2)
@@ -249,6 +251,7 @@ def _write_overview(
     shape_hw: tuple[int, int],
     card: ModelCard,
     um_per_px: float | None,
+    percent: NDArray[np.float64],
 ) -> None:
     small = np.fromfile(small_file, np.uint8).reshape(*small_size(shape_hw), 3)
     rows, columns = (
@@ -256,7 +259,9 @@ def _write_overview(
         for size, whole, points in zip(small.shape[:2], shape_hw, mask.shape, strict=True)
     )
     scale = None if um_per_px is None else um_per_px * shape_hw[1] / small.shape[1]
-    painted = class_map_picture(mask[np.ix_(rows, columns)], card, image=small, opacity=0.5, um_per_px=scale)
+    painted = class_map_picture(
+        mask[np.ix_(rows, columns)], card, image=small, opacity=0.5, um_per_px=scale, percent=percent.tolist()
+    )
     write_image(file, painted, quality=90)
 
 

@@ -17,6 +17,7 @@ from geocamnet.images import MAX_PIXELS, UNDECODABLE, RgbImage
 _KEPT_BYTES = 128 << 20  # of decoded pieces; a row of tiles of a scan 100,000 px wide, to be met again by the next
 _UM = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "nm": 1e-3}
 _WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_UNKNOWN, _MULTIPLIED, _OPACITY = 0, 1, 2  # TIFF's ExtraSamples
 _READ = (_WHITE_IS_ZERO, _GREY, _RGB, _PALETTE, _YCBCR)
 
 
@@ -170,21 +171,27 @@ class TiffScan:
         return piece
 
     def _rgb(self, samples: NDArray[Any]) -> RgbImage:
-        """Return samples (H, W, 1 to 4) as RGB uint8: transparency is laid on white, 16 bits are divided by 257."""
+        """Return samples (H, W, 1 to 4) as RGB uint8: transparency is laid on white, 16 bits are divided by 257.
+
+        What the 2nd or 4th sample is the TIFF says in ExtraSamples: 0 nothing that is known, 1 opacity that the
+        colours have been multiplied by, 2 opacity. Where it says nothing it is opacity.
+        """
         page = self._planes[0]
         if page.photometric == _PALETTE:
             return np.ascontiguousarray((page.colormap[:, samples[..., 0]] // 257).astype(np.uint8).transpose(1, 2, 0))
-        if page.dtype == np.uint16:
+        if page.bitspersample != 8:
             stated = page.tags.valueof(281, None)  # MaxSampleValue: a 12-bit camera in a 16-bit file says 4095
-            top = int(np.max(stated)) if stated is not None and int(np.max(stated)) > 255 else 65535
+            top = int(np.max(stated)) if stated is not None and int(np.max(stated)) > 255 else 2**page.bitspersample - 1
             samples = np.clip((samples.astype(np.uint32) * 255 + top // 2) // top, 0, 255).astype(np.uint8)
+        colours, rest = (samples[..., :1], samples[..., 1:]) if samples.shape[2] < 3 else np.split(samples, [3], axis=2)
         if page.photometric == _WHITE_IS_ZERO:
-            samples = 255 - samples
-        count = samples.shape[2]
-        if count in (2, 4):
-            colours, opacity = samples[..., : count - 1].astype(np.uint16), samples[..., count - 1 :].astype(np.uint16)
-            samples = ((colours * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
-        return np.ascontiguousarray(np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples)
+            colours = 255 - colours
+        meaning = page.extrasamples[-1] if page.extrasamples else _OPACITY
+        if rest.shape[2] and meaning != _UNKNOWN:
+            white = 255 * (255 - rest.astype(np.uint16))  # what shows through, times 255
+            told = colours.astype(np.uint16) * (255 if meaning == _MULTIPLIED else rest)
+            colours = np.minimum((told.astype(np.uint32) + white + 127) // 255, 255).astype(np.uint8)
+        return np.ascontiguousarray(np.repeat(colours, 3, axis=2) if colours.shape[2] == 1 else colours)
 
 
 _JPEG = (6, 7, 34892, 33007)  # TIFF's numbers of the compressions whose tables lie outside the pieces

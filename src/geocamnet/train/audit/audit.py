@@ -11,7 +11,7 @@ from typing import Any
 from geocamnet import __version__
 from geocamnet.errors import DataError
 from geocamnet.images import is_empty, remove_asides, written_aside
-from geocamnet.sections import section_pattern
+from geocamnet.sections import section_pattern, sections_by_regex
 from geocamnet.train.archives import unfold
 from geocamnet.train.audit.duplicates import Copies, find_copies
 from geocamnet.train.audit.evidence import Evidence, Finding
@@ -22,8 +22,9 @@ from geocamnet.train.audit.looking import LOOKS, look_at_photographs
 from geocamnet.train.audit.page import PAGE, write_page
 from geocamnet.train.audit.shortcuts import find_shortcuts
 from geocamnet.train.audit.table import SUMMARY, TABLE, write_table
+from geocamnet.train.masks import in_mask_folder
 from geocamnet.train.originals import Originals, close_archives, open_originals
-from geocamnet.train.recipes import AuditRecipe, PrepareRecipe
+from geocamnet.train.recipes import HIGHEST_SEED, AuditRecipe, PrepareRecipe
 from geocamnet.train.sources import RawPhotograph, Source, find_photographs
 
 _UNFOLDED = "unfolded.tar"  # a compressed TAR, for as long as it is audited
@@ -127,23 +128,31 @@ def _check_places(raw: Path, out: Path, recipe: AuditRecipe) -> None:
         raise DataError(f"{out}: holds something that audit has not made. Choose another folder.")
     if recipe.workers < 0:
         raise DataError(f"--workers must be 0 (every core) or more; received {recipe.workers}.")
+    if not 0 <= recipe.seed <= HIGHEST_SEED:
+        raise DataError(f"--seed must be from 0 to {HIGHEST_SEED}; received {recipe.seed}.")
 
 
 def _source(raw: Path, recipe: AuditRecipe) -> Source:
     # An audit works without labels: where nothing tells them and nothing was said of them, it goes on without.
     asked = PrepareRecipe(layout=recipe.layout, manifest=recipe.manifest, section_regex=recipe.section_regex)
-    if recipe.section_regex:
-        section_pattern(recipe.section_regex)
+    pattern = section_pattern(recipe.section_regex) if recipe.section_regex else None
     try:
         return find_photographs(raw, asked)
     except DataError as error:
         originals = open_originals(raw)
         if recipe.manifest or recipe.layout != "auto" or {"manifest.csv", "manifest.xlsx"} & originals.files.keys():
             raise
+        paths = [path for path in originals.images if not in_mask_folder(path)]
+        if not paths:
+            raise
+        # It may be the pattern that nothing fits: what is wrong with that is told, not taken for a want of labels.
+        sections = sections_by_regex(paths, pattern, below="RAW") if pattern else [""] * len(paths)
         note = f"Nothing tells classes here, so photographs are audited without labels. ({error})"
         return Source(
             layout="none",
-            photographs=tuple(RawPhotograph(path, field=path) for path in originals.images),
+            photographs=tuple(
+                RawPhotograph(path, section=section, field=path) for path, section in zip(paths, sections, strict=True)
+            ),
             notes=(note,),
             skipped=originals.refused,
             faults=(),
@@ -172,7 +181,7 @@ def _in_any_order(originals: Originals, out: Path, told: Callable[[int, int, str
 def _images_beside(source: Source) -> list[str]:
     # Photographs that no label reaches: they can still be copies of others. Masks are no photographs.
     known = {one.path for one in source.photographs} | {one.mask for one in source.photographs}
-    return [path for path in source.originals.images if path not in known and not path.startswith("masks/")]
+    return [path for path in source.originals.images if path not in known and not in_mask_folder(path)]
 
 
 def _others(originals: Originals) -> list[str]:

@@ -38,15 +38,7 @@ def _shown(seen: Evidence, group: Sequence[int], most: int = 4) -> list[tuple[st
 
 def _conflicts(seen: Evidence) -> Iterator[Finding]:
     photographs, lines, groups, involved = seen.photographs, [], [], 0
-    # Whatever is exactly or nearly the same has all the labels of all of it.
-    same = [Pair(group[0], i, "exact", 1.0) for group in seen.copies.exact for i in group[1:]]
-    alike = [pair for pair in seen.copies.near if pair.kind != "part"]
-    components = _joined(len(photographs), [*same, *alike])
-    union_of = {
-        i: "|".join(sorted({label for j in group for label in photographs[j].labels}))
-        for group in components
-        for i in group
-    }
+    alike, components, union_of = _alike(seen), _components(seen), _union_of(seen)
     dropped: set[int] = set()
     for group in seen.copies.exact:
         dropped |= set(group) - {keeper(photographs, group)}
@@ -101,6 +93,24 @@ def _conflicts(seen: Evidence) -> Iterator[Finding]:
             groups,
             {"photographs": len(groups), "files": len(lines)},
         )
+
+
+def _alike(seen: Evidence) -> list[Pair]:
+    return [pair for pair in seen.copies.near if pair.kind != "part"]
+
+
+def _components(seen: Evidence) -> list[list[int]]:
+    same = [Pair(group[0], i, "exact", 1.0) for group in seen.copies.exact for i in group[1:]]
+    return _joined(len(seen.photographs), [*same, *_alike(seen)])
+
+
+def _union_of(seen: Evidence) -> dict[int, str]:
+    # Whatever is exactly or nearly the same has all the labels of all of it.
+    return {
+        i: "|".join(sorted({label for j in group for label in seen.photographs[j].labels}))
+        for group in _components(seen)
+        for i in group
+    }
 
 
 def _joined(count: int, pairs: Sequence[Pair]) -> list[list[int]]:
@@ -166,9 +176,23 @@ def _across_splits(seen: Evidence) -> Iterator[Finding]:
 
 
 def _exact(seen: Evidence) -> Iterator[Finding]:
-    photographs, lines, groups = seen.photographs, [], []
+    photographs, lines, groups, named = seen.photographs, [], [], []
+    union_of = _union_of(seen)
     for group in seen.copies.exact:
         kept = keeper(photographs, group)
+        # Several labels have their line among the conflicts. The value is the one a near conflict would give it, for
+        # two lines on one photograph must not contradict each other.
+        if not photographs[kept].labels and len({photographs[i].labels for i in group} - {()}) == 1:
+            named.append(
+                line_of(
+                    photographs[kept],
+                    "exact-copies",
+                    "warning",
+                    action="merge",
+                    value=union_of[kept],
+                    detail="kept; it has no label of its own",
+                )
+            )
         groups.append(_shown(seen, group, most=3))
         for i in group:
             if i != kept:
@@ -191,8 +215,8 @@ def _exact(seen: Evidence) -> Iterator[Finding]:
             f"{files} of them are the same file, the others the same pixels in another wrapping. "
             "Copies count one field "
             "several times, and if a split tears them apart, the test asks what training has shown.",
-            "prepare --audit keeps one of each.",
-            lines,
+            "prepare --audit keeps one of each, with the labels of all.",
+            [*lines, *named],
             groups,
             {"photographs": len(photographs), "copies": len(lines), "same_file": files},
         )

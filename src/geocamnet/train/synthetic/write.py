@@ -4,18 +4,16 @@ import csv
 import json
 import logging
 import math
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from geocamnet.errors import DataError, unknown_name
 from geocamnet.images import is_empty, remove_asides, write_image, written_aside
+from geocamnet.sharing import in_processes
 from geocamnet.train.recipes import SynthesizeRecipe
 from geocamnet.train.synthetic.field import CLASS_NAMES, draw_field
 from geocamnet.train.synthetic.slide import prepare_slide
@@ -70,7 +68,8 @@ def synthesize(raw: Path, recipe: SynthesizeRecipe, *, on_progress: Callable[[in
         The path of the manifest.
 
     Raises:
-        DataError: a value out of range, an unknown class or light, or a folder that holds something else.
+        DataError: a value out of range, an unknown class or light, a folder that holds something else, or a
+            process that died.
     """
     raw = Path(raw)
     _check(recipe)
@@ -84,9 +83,10 @@ def synthesize(raw: Path, recipe: SynthesizeRecipe, *, on_progress: Callable[[in
     if finished and all(_is_drawn(task) for task in tasks):
         logger.info("%s: drawn already, nothing to do.", raw)
         return raw / "manifest.csv"
-    for done, _ in enumerate(_draw_all(tasks, recipe.workers), start=1):
-        if on_progress is not None:
-            on_progress(done, len(tasks))
+    with closing(in_processes(_draw_one, tasks, workers=recipe.workers, pool_from=4)) as results:
+        for done, _ in enumerate(results, start=1):
+            if on_progress is not None:
+                on_progress(done, len(tasks))
     with written_aside(raw / "masks" / "masks.json") as aside:
         aside.write_text(json.dumps({"classes": list(CLASS_NAMES)}, indent=1) + "\n", encoding="utf-8")
     _write_manifest(raw, recipe, tasks)
@@ -164,20 +164,6 @@ def _sections(recipe: SynthesizeRecipe) -> Iterator[tuple[str, str, tuple[str, .
 
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _draw_all(tasks: list[_Task], workers: int) -> Iterator[str]:
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
-    if workers == 1:
-        yield from map(_draw_one, tasks)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_one_thread) as pool:
-        yield from pool.map(_draw_one, tasks, chunksize=max(1, min(8, len(tasks) // (4 * workers))))
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)  # the processes share the cores already
 
 
 def _is_drawn(task: _Task) -> bool:
