@@ -38,7 +38,7 @@ from geocamnet import __version__
 from geocamnet.console import set_up_logging
 from geocamnet.images import read_image
 from geocamnet.train.index import read_index, use_fold
-from geocamnet.train.metrics import classification_metrics
+from geocamnet.train.metrics import classification_metrics, fit_temperature
 from geocamnet.train.predictor import network_predictor, open_predictor
 from geocamnet.train.prepare import prepare
 from geocamnet.train.recipes import DistilRecipe, PrepareRecipe, TrainRecipe
@@ -210,15 +210,18 @@ def above_alone(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
 
 def together(runs: Sequence[Path], data: Path, fold: int) -> dict[str, Any]:
     """Return how well the mean of several networks' logits names the photographs that their fold kept from them."""
-    rows = [row for row in use_fold(read_index(data), fold) if row.split == "test"]
+    known = use_fold(read_index(data), fold)
+    val, test = ([row for row in known if row.split == split] for split in ("val", "test"))
     logits = []
     for run in runs:
         predict, card = open_predictor(run)
-        maps = (predict(read_image(data / row.image))[1] for row in rows)
+        maps = (predict(read_image(data / row.image))[1] for row in (*val, *test))
         logits.append([one.mean(axis=(1, 2), dtype=np.float64) + np.asarray(card.class_bias) for one in maps])
-    probabilities = softmax(np.mean(logits, axis=0), axis=1)
-    truth = np.array([card.class_index(row.labels[0]) for row in rows])
-    return classification_metrics(probabilities, truth, card.class_names)
+    both = np.mean(logits, axis=0)
+    truth = np.array([card.class_index(row.labels[0]) for row in (*val, *test)])
+    temperature = fit_temperature(both[: len(val)], truth[: len(val)])  # as every network's own answers have one
+    probabilities = softmax(both[len(val) :] / temperature, axis=1)
+    return classification_metrics(probabilities, truth[len(val) :], card.class_names)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from geocamnet.train import map_samples
 from geocamnet.train.evaluate import evaluate
 from geocamnet.train.index import IndexRow, read_index, write_index
 from geocamnet.train.refinements import REFINEMENTS
+from geocamnet.train.runs import folds_sha256
 
 CLASSES = ("rows", "columns")  # told apart by the direction of their stripes
 
@@ -192,6 +193,19 @@ def test_masks_judge_the_heatmaps_where_there_are_any(opened, data, run):
     assert where["table"]["model"]["per_class"]["rows"]["n"] == 6
 
 
+def test_masks_of_photographs_of_several_labels_judge_the_heatmaps_of_a_model_of_one(opened, data, run):
+    with_masks(data, ["columns", "rows"], (2, 1))
+    change_rows(data, lambda row: replace(row, labels=CLASSES) if row.mask else row)
+    plain = replace(read_index(data)[0], image="images/plain.png", labels=("rows",), split="test", section="plain")
+    write_image(data / plain.image, stripes("rows", np.random.default_rng(3)))
+    write_index(data, [*read_index(data), plain])
+    figures = evaluate(run, data, baselines=False)
+    assert figures["n"] == 1
+    assert figures["localisation"]["kind"] == "masks"
+    assert figures["localisation"]["n_photographs"] == 6
+    assert figures["localisation"]["thresholds_from"] == "val"
+
+
 def test_pixels_of_a_class_the_model_does_not_know_are_scored_as_outside(opened, data, run):
     with_masks(data, ["columns", "marble"], (2, 1))
     where = evaluate(run, data, baselines=False)["localisation"]
@@ -276,6 +290,46 @@ def test_the_fold_of_the_card_is_used_so_that_training_photographs_are_not_judge
     assert any("Trained on fold 1 but judged on fold 2" in one for one in other["caveats"])
 
 
+def test_the_fold_of_the_card_is_used_where_its_data_set_has_moved(opened, data, run):
+    opened(card_of(data={"fold": 1, "folds_sha256": folds_sha256(read_index(data))}))
+    change_rows(data, lambda row: replace(row, labels=("rows",)))  # labels that were mended deal no folds
+    assert evaluate(run, data.rename(data.parent / "moved"), baselines=False, localisation=False)["fold"] == 1
+
+
+@pytest.mark.parametrize("folds", [None, 3, 7])
+def test_a_model_of_a_fold_is_judged_on_the_test_split_of_data_dealt_otherwise(opened, data, run, folds):
+    opened(card_of(data={"fold": 1, "folds_sha256": folds_sha256(read_index(data))}))
+    rows = read_index(data)
+    write_index(data, [replace(row, fold=folds and (i + 1) % folds) for i, row in enumerate(rows)])
+    figures = evaluate(run, data, baselines=False, localisation=False)
+    assert figures["fold"] is None
+    assert figures["n"] == sum(row.split == "test" for row in rows)
+    assert any("Trained on fold 1 but judged on the split column" in one for one in figures["caveats"])
+
+
+def test_a_model_of_a_fold_whose_card_does_not_tell_the_folds_is_judged_on_data_without_them(opened, data, run):
+    opened(card_of(data={"fold": 1}))
+    change_rows(data, lambda row: replace(row, fold=None))
+    assert evaluate(run, data, baselines=False, localisation=False)["fold"] is None
+
+
+def test_a_fold_judged_of_what_was_trained_on_the_split_column_is_said(opened, data, run):
+    figures = evaluate(run, data, fold=2, baselines=False, localisation=False)
+    assert any("Trained on the split column but judged on fold 2" in one for one in figures["caveats"])
+    assert not any("Trained on" in one for one in evaluate(run, data, baselines=False, localisation=False)["caveats"])
+
+
+def test_photographs_that_the_run_has_learnt_from_are_counted_beside_the_figures(opened, data, run):
+    change_rows(data, lambda row: replace(row, sha256=row.source))
+    learnt = {"trained_on": ["test0.png", "test3.png", "train1.png"]}
+    (run / "data.json").write_text(json.dumps(learnt), encoding="utf-8")
+    figures = evaluate(run, data, baselines=False, localisation=False)
+    assert any("2 of the 6 photographs judged were trained on" in one for one in figures["caveats"])
+    (run / "data.json").write_text('{"trained_on": []}', encoding="utf-8")
+    figures = evaluate(run, data, fold=2, baselines=False, localisation=False)
+    assert not any("rained on" in one for one in figures["caveats"])  # it is known that none was
+
+
 def test_unknown_sections_are_said_beside_the_figures(opened, data, run):
     (data / "prepare.json").write_text(json.dumps({"sections_known": False}), encoding="utf-8")
     figures = evaluate(run, data, baselines=False, localisation=False)
@@ -296,6 +350,22 @@ def test_a_model_file_writes_where_it_is_told_and_nowhere_else(opened, data, tmp
         "metrics.json",
         "predictions.csv",
     }
+    evaluate(model, data, out=tmp_path / "judged", baselines=False, localisation=False)  # what was found is no run
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "index.csv"])
+def test_what_is_found_is_not_written_over_the_card_of_another_run_or_of_data(opened, data, run, tmp_path, name):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / name).write_text("mine")
+    (other / "card.json").write_text("mine")
+    with pytest.raises(DataError, match=r"other: is a run or a data set of its own.*--out"):
+        evaluate(run, data, out=other, baselines=False, localisation=False)
+    assert (other / "card.json").read_text() == "mine"
+    (run / name).write_text("mine")
+    (run / "card.json").write_text("mine")
+    evaluate(run, data, out=run / ".." / "run", baselines=False, localisation=False)
+    assert (run / "card.json").read_text() == "mine"
 
 
 def test_the_photographs_of_a_field_are_judged_together_too(opened, data, run):
@@ -368,8 +438,24 @@ def test_several_labels_are_judged_with_thresholds_from_validation(opened, data,
     change_rows(data, lambda row: replace(row, labels=CLASSES) if row.source[-5] == "0" else row)
     figures = evaluate(run, data)
     assert 0 < figures["model"]["mAP"] <= 1
-    assert figures["baselines"]["random_forest"]["thresholds"] == figures["model"]["thresholds"]
     assert figures["model"]["thresholds"] != [0.5, 0.5]
+
+
+def test_baselines_of_several_labels_name_by_thresholds_of_their_own(opened, data, run, monkeypatch):
+    opened(card_of(labels="multi", label_thresholds=(0.9, 0.9)))
+    change_rows(data, lambda row: replace(row, labels=CLASSES) if row.source[-5] == "0" else row)
+    measured = {row.image: np.array([name in row.labels for name in CLASSES]) for row in read_index(data)}
+    # A forest that is right about every photograph, and never sure.
+    monkeypatch.setattr(
+        "geocamnet.train.evaluate.forest_on_features", lambda train, truth, test, n_classes: 0.1 + 0.2 * test
+    )
+    baselines = evaluate(run, data, localisation=False, measured=measured)["baselines"]
+    assert baselines["random_forest"]["macro_f1"] == 1
+    assert baselines["random_forest"]["thresholds"] == pytest.approx([0.2, 0.2])
+    assert baselines["majority"]["per_class"]["rows"]["recall"] == 1
+    change_rows(data, lambda row: replace(row, split="train") if row.split == "val" else row)
+    baselines = evaluate(run, data, localisation=False, measured=measured)["baselines"]
+    assert baselines["random_forest"]["thresholds"] == baselines["majority"]["thresholds"] == [0.5, 0.5]
 
 
 def test_the_cards_own_thresholds_are_judged_where_it_has_them(opened, data, run):

@@ -54,6 +54,14 @@ def slow_scale(network, data, name, labels):
     return np.percentile(cells, 99) if cells else None
 
 
+def test_photographs_of_several_labels_do_not_calibrate_a_model_of_one(network, data):
+    several = {row.image for row in read_index(data) if row.split == "val" and row.labels == ("vug",)}
+    assert several
+    rows = [replace(row, labels=("foam", "vug")) if row.image in several else row for row in read_index(data)]
+    without = [row for row in rows if row.image not in several]
+    assert constants(network, data, rows) == constants(network, data, without)
+
+
 @pytest.mark.parametrize("labels", ["single", "multi"])
 def test_full_heat_is_the_99th_percentile_of_the_evidence_where_a_class_is_shown(network, tiny_data, labels):
     found = constants(network, tiny_data, labels=labels)["map_scale"]

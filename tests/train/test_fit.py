@@ -21,6 +21,8 @@ import geocamnet.train.bar
 from geocamnet.errors import ModelError
 from geocamnet.train import fit
 from geocamnet.train import fitting as fitting_module
+from geocamnet.train import training as training_module
+from geocamnet.train.distil import dkd
 from geocamnet.train.fit import KeepLast, append_log, choose_workers
 from geocamnet.train.fitting import Fitting, Lessons, OnLooker, match_stages, mean_evidence
 from geocamnet.train.recipes import DistilRecipe, TrainRecipe
@@ -601,6 +603,19 @@ def test_a_teacher_looks_at_the_scale_it_was_fitted_at(scale):
     assert torch.isfinite(module.training_step(batch, 0))
 
 
+@pytest.mark.parametrize(("crop_px", "scale"), [(160, 320 / 224), (224, 320 / 288), (224, 224 / 288), (64, 1.5)])
+def test_features_of_a_teacher_at_another_scale_lie_where_those_of_the_crop_do(crop_px, scale):
+    recipe = DistilRecipe(teacher_maps="online", precision="fp32", crop_px=crop_px, feature_weight=1.0)
+    student, teacher = make_student(3), Teacher("test_resnet", 3).eval()
+    lessons = Lessons(recipe, torch.arange(3), (OnLooker(teacher, 32, scale=scale),), match_stages(student, teacher))
+    module = Fitting(student, recipe, classes=list("abc"), labels="single", prior=np.full(3, 1 / 3), lessons=lessons)
+    images = torch.rand(1, 3, crop_px, crop_px)
+    found = module._taught_online(images, lessons)[1]
+    with torch.no_grad():
+        expected = [tuple(one.shape) for one in teacher.stages(images)]
+    assert [tuple(one.shape) for one in found] == expected
+
+
 def test_the_mean_of_several_teachers_maps_goes_on_to_have_their_mean_logits_as_its_mean():
     maps = torch.randn(2, 2, 3, 4, 5)
     said = [Evidence(one.mean(dim=(2, 3)) + bias, one) for one, bias in zip(maps, (1, 3), strict=True)]
@@ -628,6 +643,36 @@ def test_logit_adjustment_adds_the_log_prior_in_training():
     with torch.no_grad():
         logits = module.network(batch["image"]).logits + torch.tensor(np.log(prior)).float()
     torch.testing.assert_close(loss, F.cross_entropy(logits, torch.tensor([0, 1, 2])))
+
+
+def test_logit_adjustment_of_several_labels_adds_the_log_odds_of_each():
+    share = np.array([0.5, 0.9, 0.1])
+    module = fitting("multi", recipe=TrainRecipe(balance="logit_adjust", label_smoothing=0.0), prior=share)
+    batch = batch_of([True, True], torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]))
+    loss = module.training_step(batch, 0)
+    with torch.no_grad():
+        logits = module.network(batch["image"]).logits + torch.tensor(np.log(share / (1 - share))).float()
+    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, batch["target"]))
+
+
+def test_the_share_of_several_labels_is_that_of_the_labelled_photographs(tmp_path, monkeypatch):
+    data = write_data(tmp_path / "data", train={"oolite|vug": 2, "vug": 2, "": 4})
+    seen = []
+    monkeypatch.setattr(training_module, "Fitting", lambda *_, prior, **__: seen.append(prior) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(data, tmp_path / "run", replace(TEACHER, labels="multi"))
+    np.testing.assert_allclose(seen[0], [0.5, 1.0])
+
+
+def test_decoupled_distillation_sets_the_label_apart_where_it_is_known_and_taught():
+    recipe = DistilRecipe(label_weight=0.0, map_weight=0.0, logit_loss="dkd", temperature=2.0)
+    batch = batch_of([True, True, False, True])  # classes 0, 1, not known, 0; taught are 1 and 2
+    batch["teacher_logits"] = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    module = fitting(lessons=Lessons(recipe, torch.tensor([1, 2])), recipe=recipe)
+    loss = module.training_step(batch, 0)
+    with torch.no_grad():
+        logits = module.network(batch["image"]).logits[:, [1, 2]]
+    torch.testing.assert_close(loss, dkd(logits, batch["teacher_logits"], torch.tensor([1, 0, 1, 0]), temperature=2.0))
 
 
 def test_several_labels_are_each_a_question_of_yes_or_no():

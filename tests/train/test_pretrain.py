@@ -8,8 +8,10 @@ import torch
 
 from geocamnet.errors import DataError, ModelError
 from geocamnet.train.fitting import match_stages
+from geocamnet.train.index import read_index, use_fold, write_index
 from geocamnet.train.pretrain import pretrain
 from geocamnet.train.recipes import PretrainRecipe
+from geocamnet.train.runs import trained_on
 from geocamnet.train.student import Student, make_student
 from geocamnet.train.teacher import Teacher
 from geocamnet.train.training import distil
@@ -45,6 +47,15 @@ def test_features_come_nearer(start):
     about = json.loads((start / "pretrain.json").read_text(encoding="utf-8"))
     assert about["photographs"] == 18
     assert about["distance"] == pytest.approx(log[-1]["val_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_without_validation_photographs_the_last_features_are_kept(keep, tmp_path):
+    data = write_data(tmp_path / "data", val={})
+    pretrain(data, tmp_path / "run", replace(RECIPE, epochs=2, keep=keep))
+    kept = read_weights(tmp_path / "run")
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, saved[f"network.{name}"]) for name, value in kept.items())
 
 
 def test_a_student_begins_with_the_trunk_that_was_pretrained(start, tmp_path):
@@ -89,6 +100,16 @@ def test_a_data_set_without_training_photographs_is_refused(tmp_path):
     with pytest.raises(DataError, match="no photograph to train on"):
         pretrain(data, tmp_path / "run", RECIPE)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fold_keeps_its_test_photographs_from_the_start(tmp_path):
+    data = write_data(tmp_path / "data")
+    write_index(data, [replace(row, fold=number % 4) for number, row in enumerate(read_index(data))])
+    about = pretrain(data, tmp_path / "run", replace(RECIPE, epochs=1, fold=2))
+    split = {row.sha256: row.split for row in use_fold(read_index(data), 2)}
+    seen = trained_on(tmp_path / "run")
+    assert {split[one] for one in seen} == {"train"}
+    assert about["photographs"] == len(seen) == list(split.values()).count("train")
 
 
 def test_an_impossible_choice_is_refused_by_its_option(data, tmp_path):

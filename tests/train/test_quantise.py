@@ -234,6 +234,17 @@ def test_a_model_of_a_fold_is_judged_on_what_that_fold_held_back(make_data, tmp_
     assert not {row.section for row in photographs.training} & {row.section for row in photographs.validation}
 
 
+@pytest.mark.parametrize("fold_of", [lambda number: None, lambda number: number % 2], ids=["none", "dealt otherwise"])
+def test_a_model_of_a_fold_is_judged_by_the_splits_of_data_that_do_not_have_it(fold_of, make_data, tmp_path, tiny_card):
+    data = make_data(tmp_path / "data")
+    write_index(data, [replace(row, fold=fold_of(number)) for number, row in enumerate(read_index(data))])
+    photographs = Photographs(data, replace(tiny_card, data={"fold": 1, "folds_sha256": "of others"}))
+    assert {row.split for row in photographs.training} == {"train"}
+    assert {row.image for row in photographs.validation} <= {
+        row.image for row in read_index(data) if row.split == "val"
+    }
+
+
 @pytest.mark.parametrize(
     ("splits", "told"),
     [

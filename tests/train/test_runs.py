@@ -1,3 +1,4 @@
+import errno
 import tomllib
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -7,8 +8,18 @@ import torch
 
 from drawn import killed_when_removing
 from geocamnet.errors import DataError, ModelError
-from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, TrainRecipe
-from geocamnet.train.runs import load_network, open_run, read_card, recipe_toml, write_json
+from geocamnet.train.index import IndexRow
+from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, PretrainRecipe, TrainRecipe
+from geocamnet.train.runs import (
+    TrainingData,
+    load_network,
+    open_run,
+    read_card,
+    recipe_toml,
+    trained_on,
+    write_json,
+    writing_into,
+)
 from geocamnet.train.student import Student
 from geocamnet.train.teacher import Teacher
 
@@ -92,6 +103,54 @@ def test_resuming_with_another_teacher_is_refused(tmp_path):
     open_run(run, "distil", RECIPE, teachers=[one], resume=True)
 
 
+def learnt(folder, **changes):
+    """What a run learns from: six photographs, of which some differ from those of another call."""
+    rows = [
+        IndexRow(f"images/{i}.png", ("oolite",), f"S{i}", "", "", None, split, 64, 64, f"sha {i}", f"{i}.png")
+        for i, split in enumerate(("train", "train", "train", "val", "test", "test"))
+    ]
+    rows[2] = replace(rows[2], **changes)
+    return TrainingData(folder, rows, [row for row in rows if row.split == "train"])
+
+
+def test_a_run_says_from_which_photographs_it_has_learnt(tmp_path):
+    open_run(tmp_path / "run", "train", RECIPE, data=learnt(tmp_path / "data"))
+    assert trained_on(tmp_path / "run") == {"sha 0", "sha 1", "sha 2"}
+    open_run(tmp_path / "adopted", "train", RECIPE)
+    assert trained_on(tmp_path / "adopted") is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"labels": ("vug",)}, {"split": "test"}, {"sha256": "sha 9"}, {"width_px": 80}, {"um_per_px": 2.0}]
+)
+def test_resuming_on_other_data_is_refused(tmp_path, change):
+    run = tmp_path / "run"
+    open_run(run, "train", RECIPE, data=learnt(tmp_path / "data"))
+    before = (run / "data.json").read_bytes()
+    with pytest.raises(DataError, match=r"started on the data set 'data'.*'other' has now\. Resume with that data set"):
+        open_run(run, "train", RECIPE, data=learnt(tmp_path / "other", **change), resume=True)
+    open_run(run, "train", RECIPE, data=learnt(tmp_path / "moved", fold=3), resume=True)  # nothing that it takes
+    assert (run / "data.json").read_bytes() == before
+    open_run(run, "train", RECIPE, data=learnt(tmp_path / "other", **change), overwrite=True)
+    open_run(run, "train", RECIPE, data=learnt(tmp_path / "other", **change), resume=True)
+
+
+def test_a_run_of_before_goes_on_without_saying_from_what_it_has_learnt(tmp_path):
+    open_run(tmp_path, "train", RECIPE)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_text("some epochs")
+    open_run(tmp_path, "train", RECIPE, data=learnt(tmp_path / "data"), resume=True)
+    assert trained_on(tmp_path) is None
+
+
+def test_a_run_killed_before_it_has_said_from_what_it_learns_says_it_when_it_is_resumed(tmp_path):
+    open_run(tmp_path, "train", RECIPE, data=learnt(tmp_path / "data"))
+    whole = (tmp_path / "data.json").read_bytes()
+    (tmp_path / "data.json").unlink()
+    open_run(tmp_path, "train", RECIPE, data=learnt(tmp_path / "data"), resume=True)
+    assert (tmp_path / "data.json").read_bytes() == whole
+
+
 def test_resuming_what_is_not_a_run_is_refused_and_what_is_not_there_begins(tmp_path):
     (tmp_path / "photographs").mkdir()
     (tmp_path / "photographs" / "one.jpg").write_text("mine")
@@ -143,6 +202,33 @@ def test_overwriting_empties_a_run(tmp_path):
     assert tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))["train"]["seed"] == 5
 
 
+@pytest.mark.parametrize("needed", ["teacher", "link", "weights", "checkpoint", "teacher's weights", "data"])
+def test_overwriting_what_the_training_is_to_start_from_is_refused(tmp_path, needed):
+    run = tmp_path / "run"
+    open_run(run, "train", RECIPE)
+    checkpoint = run / "checkpoints" / "best.safetensors"
+    checkpoint.parent.mkdir()
+    checkpoint.write_text("weeks of work")
+    recipe, options = RECIPE, {}
+    if needed == "link":
+        try:
+            (tmp_path / "link").symlink_to(run, target_is_directory=True)
+        except OSError:
+            pytest.skip("this system lets no one make links")
+    if needed in ("teacher", "link"):
+        options = {"teachers": [tmp_path / needed.replace("teacher", "run")]}
+    elif needed == "data":
+        options = {"data": learnt(run / "data")}
+    elif needed == "teacher's weights":
+        recipe = PretrainRecipe(teacher_weights=str(run))
+    else:
+        recipe = replace(RECIPE, weights=str(run if needed == "weights" else checkpoint))
+    with pytest.raises(DataError, match=r"--overwrite would delete .*Name another RUN"):
+        open_run(run, "distil", recipe, overwrite=True, **options)
+    assert checkpoint.read_text() == "weeks of work"
+    open_run(run, "train", replace(RECIPE, weights="imagenet"), overwrite=True)
+
+
 def test_overwriting_a_folder_that_is_not_a_run_is_refused(tmp_path):
     (tmp_path / "one.jpg").write_text("mine")
     with pytest.raises(DataError, match="not empty and not a run"):
@@ -171,6 +257,14 @@ def test_a_file_in_the_place_of_a_run_is_refused(tmp_path):
     for options in ({}, {"resume": True}, {"overwrite": True}):
         with pytest.raises(DataError, match="is a file; a RUN is a folder"):
             open_run(tmp_path / "run", "train", RECIPE, **options)
+
+
+def test_a_run_that_can_not_be_written_is_told_with_its_path_and_the_reason(tmp_path):
+    says = r"run: can't be written \(No space left on device\).*--resume"
+    with pytest.raises(DataError, match=says), writing_into(tmp_path / "run"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(ConnectionResetError), writing_into(tmp_path / "run"):
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """The two trainings and adoption: what they ask of their data, and what the run's card says afterwards."""
 
 import csv
+import errno
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import timm
@@ -21,7 +23,7 @@ from geocamnet.train.index import read_index, write_index
 from geocamnet.train.predictor import open_predictor
 from geocamnet.train.recipes import CamRecipe
 from geocamnet.train.report import write_report
-from geocamnet.train.runs import load_network, read_card
+from geocamnet.train.runs import load_network, read_card, trained_on
 from geocamnet.train.training import adopt, distil, train
 from tiny import STUDENT, TEACHER, read_log, write_data
 
@@ -190,6 +192,39 @@ def test_several_labels_go_all_the_way_from_training_to_the_table(tmp_path):
     assert any(sorted(label.split("|")) == ["oolite", "vug"] for label in said.values())
 
 
+def test_a_run_is_not_resumed_on_another_data_set(data, tmp_path):
+    train(data, tmp_path / "run", replace(TEACHER, epochs=1))
+    before = (tmp_path / "run" / "card.json").read_bytes()
+    other = write_data(tmp_path / "other", train=("foam", "vug"), val=("foam", "vug"), test=("foam", "vug"))
+    with pytest.raises(DataError, match="started on the data set 'data', with other photographs, labels or splits"):
+        train(other, tmp_path / "run", replace(TEACHER, epochs=1), resume=True)
+    assert (tmp_path / "run" / "card.json").read_bytes() == before
+
+
+def test_a_full_disk_is_told_with_the_run_and_the_reason(data, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lightning.pytorch.Trainer.save_checkpoint", full)
+    with pytest.raises(DataError, match=r"run: can't be written \(No space left on device\)"):
+        train(data, tmp_path / "run", replace(TEACHER, epochs=1))
+
+
+def test_a_run_of_a_fold_is_judged_on_data_without_folds_and_of_other_folds(data, tmp_path):
+    folded = write_data(tmp_path / "data")
+    write_index(folded, [replace(row, fold=number % 4) for number, row in enumerate(read_index(folded))])
+    train(folded, tmp_path / "run", replace(TEACHER, epochs=1, fold=2))
+    judge = partial(evaluate, tmp_path / "run", baselines=False, localisation=False)
+    assert judge(folded)["fold"] == 2
+    assert judge(data)["fold"] is None
+    write_index(folded, [replace(row, fold=number % 3) for number, row in enumerate(read_index(folded))])
+    figures = judge(folded)
+    assert figures["fold"] is None
+    learnt = sum(row.split == "test" and row.sha256 in trained_on(tmp_path / "run") for row in read_index(folded))
+    assert learnt
+    assert f"{learnt} of the 4 photographs judged were trained on: figures are too high." in figures["caveats"]
+
+
 # --- the student -----------------------------------------------------------------------------------------
 
 
@@ -308,6 +343,82 @@ def test_teachers_of_one_and_of_several_labels_do_not_teach_together(lighter, te
         distil(lighter, tmp_path / "run", replace(STUDENT, teacher_maps="online"), teacher=[teacher, other])
 
 
+def several_labels(folder, make_run):
+    """A teacher of several labels, which has learnt nothing."""
+    return make_run(folder, backbone="test_resnet", classes=("oolite", "vug"), labels="multi")
+
+
+@pytest.mark.parametrize("shown", [{"": 8}, {"oolite": 4, "vug": 4}])
+def test_the_student_of_a_teacher_of_several_labels_is_one_whatever_the_data_show(shown, tmp_path, make_run):
+    data = write_data(tmp_path / "data", train=shown, val={})
+    run = several_labels(tmp_path / "teacher", make_run)
+    recipe = replace(STUDENT, epochs=1, teacher_maps="online")
+    assert distil(data, tmp_path / "student", recipe, teacher=run).labels == "multi"
+
+
+def test_data_of_several_labels_are_refused_where_the_teacher_knows_one(teacher, tmp_path):
+    data = write_data(tmp_path / "data", train=["oolite", "vug", "oolite|vug"])
+    recipe = replace(STUDENT, epochs=1, teacher_maps="online")
+    with pytest.raises(DataError, match=r"6 photographs have several labels .*; use a teacher of several labels"):
+        distil(data, tmp_path / "run", recipe, teacher=teacher)
+    with pytest.raises(ModelError, match=r"fitted for single labels, the student is to be for multi"):
+        distil(data, tmp_path / "run", replace(recipe, labels="multi"), teacher=teacher)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["dkd", "dist"])
+def test_losses_of_softmaxes_are_refused_with_a_teacher_of_several_labels(data, tmp_path, make_run, kind):
+    run = several_labels(tmp_path / "teacher", make_run)
+    recipe = replace(STUDENT, epochs=1, teacher_maps="online", logit_loss=kind)
+    with pytest.raises(DataError, match=f"several labels, for which --logit-loss must be kl; received {kind}"):
+        distil(data, tmp_path / "run", recipe, teacher=run)
+    distil(data, tmp_path / "run", replace(recipe, logit_weight=0.0), teacher=run)
+
+
+def test_a_teacher_that_has_learnt_from_the_students_test_photographs_is_refused(data, teacher, tmp_path):
+    dealt = write_data(tmp_path / "dealt otherwise")
+    rows = read_index(dealt)
+    train_rows = [row for row in rows if row.split == "train"]
+    write_index(dealt, [replace(row, split="test") if row in train_rows[:2] else row for row in rows])
+    recipe = replace(STUDENT, epochs=1, teacher_maps="online")
+    says = rf"teacher was trained on 2 of the student's test photographs \(the first: {train_rows[0].image}\)"
+    with pytest.raises(DataError, match=says):
+        distil(dealt, tmp_path / "run", recipe, teacher=teacher)
+    assert not (tmp_path / "run").exists()
+    before = tmp_path / "of before"  # which does not say what it has learnt from
+    shutil.copytree(teacher, before)
+    (before / "data.json").unlink()
+    distil(dealt, tmp_path / "run", recipe, teacher=before)
+
+
+def test_folds_of_another_data_set_of_the_same_name_do_not_hold_a_teacher_back(teacher, tmp_path):
+    data = write_data(tmp_path / "data")  # as the teacher's own is called
+    rows = [replace(row, sha256=f"other {row.sha256}", fold=i % 4) for i, row in enumerate(read_index(data))]
+    write_index(data, rows)
+    recipe = replace(STUDENT, epochs=1, teacher_maps="online", fold=1)
+    assert distil(data, tmp_path / "run", recipe, teacher=teacher).data["fold"] == 1
+    write_index(data, [replace(row, sha256=row.sha256.removeprefix("other ")) for row in rows])
+    with pytest.raises(DataError, match="was trained on 3 of the student's test photographs"):
+        distil(data, tmp_path / "again", recipe, teacher=teacher)
+
+
+def test_a_teacher_of_before_is_known_by_the_name_of_its_data_and_its_fold(teacher, tmp_path):
+    before = tmp_path / "of before"
+    shutil.copytree(teacher, before)
+    (before / "data.json").unlink()
+    data = write_data(tmp_path / "data")
+    write_index(data, [replace(row, fold=number % 4) for number, row in enumerate(read_index(data))])
+    with pytest.raises(DataError, match="trained on its fold None, the student is to be on fold 1"):
+        distil(data, tmp_path / "run", replace(STUDENT, teacher_maps="online", fold=1), teacher=before)
+
+
+def test_a_teacher_is_not_deleted_by_its_student(data, teacher, tmp_path):
+    weights = (teacher / "checkpoints" / "best.safetensors").read_bytes()
+    with pytest.raises(DataError, match="--overwrite would delete"):
+        distil(data, teacher, replace(STUDENT, teacher_maps="online"), teacher=teacher, overwrite=True)
+    assert (teacher / "checkpoints" / "best.safetensors").read_bytes() == weights
+
+
 def test_a_stopped_teacher_can_not_teach(lighter, tmp_path):
     (tmp_path / "teacher").mkdir()
     with pytest.raises(ModelError, match="not a finished run"):
@@ -336,6 +447,30 @@ def test_an_adopted_teacher_answers_as_it_did_where_it_was_trained(elsewhere, da
             adopted(images).logits, network((images - adopted.mean) / adopted.std), atol=1e-5, rtol=1e-5
         )
     extract(data, tmp_path / "run", CamRecipe())
+
+
+def test_an_adopted_teacher_of_several_labels_answers_and_teaches_as_one(elsewhere, tmp_path):
+    network, file = elsewhere
+    labels = {"oolite": 6, "vug": 6, "oolite|vug": 6}
+    data = write_data(tmp_path / "data", train=labels, val=labels)
+    with torch.no_grad():
+        network.get_classifier().bias -= 4  # alone it would name nothing
+    torch.save(network.state_dict(), file)
+    card = adopt(file, tmp_path / "run", classes=("vug", "oolite"), data=data, recipe=replace(TEACHER, labels="multi"))
+    assert card.labels == "multi"
+    assert len(card.label_thresholds) == 2
+    assert max(card.label_thresholds) < 0.5
+    predict, _ = open_predictor(tmp_path / "run")
+    image = read_image(data / "images" / "test_vug_0.png")
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    adopted, _ = load_network(tmp_path / "run")
+    with torch.no_grad():
+        logits = network((pixels - adopted.mean) / adopted.std)[0]
+    assert predict(image)[0] == pytest.approx((logits / card.temperature).sigmoid().numpy(), abs=1e-5)
+    student = distil(
+        data, tmp_path / "student", replace(STUDENT, epochs=1, teacher_maps="online"), teacher=tmp_path / "run"
+    )
+    assert student.labels == "multi"
 
 
 def test_a_checkpoint_of_another_head_size_is_refused(elsewhere, data, tmp_path):

@@ -26,13 +26,16 @@ def sections_known_of(data: Path) -> bool | None:
     return None if known is None else bool(known)
 
 
-def caveats_of(figures: Mapping[str, Any], card: ModelCard, trained_fold: int | None) -> list[str]:
+def caveats_of(
+    figures: Mapping[str, Any], card: ModelCard, trained_fold: int | None, trained_on: int | None
+) -> list[str]:
     """Return a sentence for each thing a reader must know before believing the figures of metrics.json.
 
     Args:
         figures: what `evaluate` found.
         card: of the model.
         trained_fold: the fold its card says it was trained on.
+        trained_on: how many of the photographs judged it has learnt from; None where that is not known.
     """
     found = []
     if not figures["sections_known"]:
@@ -42,10 +45,15 @@ def caveats_of(figures: Mapping[str, Any], card: ModelCard, trained_fold: int | 
         )
     if figures["split"] != "test":
         found.append(f"Judged on the split '{figures['split']}', which training or its choices have seen.")
-    if trained_fold is not None and figures["fold"] != trained_fold:
+    if trained_on and figures["split"] != "train":
+        found.append(f"{trained_on} of the {figures['n']} photographs judged were trained on: figures are too high.")
+    elif trained_on is None and figures["fold"] != trained_fold:
+        trained, judged = (
+            "the split column" if fold is None else f"fold {fold}" for fold in (trained_fold, figures["fold"])
+        )
         found.append(
-            f"Trained on fold {trained_fold} but judged on fold {figures['fold']}: if the data set is the same, "
-            "the photographs judged were trained on."
+            f"Trained on {trained} but judged on {judged}: if the data set is the same, photographs judged were "
+            "trained on."
         )
     if figures["skipped"]:
         found.append(f"{len(figures['skipped'])} photograph(s) could not be read and are not counted.")

@@ -6,7 +6,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from geocamnet.train.localise import Predict, equivariance_error
 from geocamnet.train.map_samples import ReadRow, judge_heatmaps
 from geocamnet.train.metrics import macro_f1_thresholds
 from geocamnet.train.places import Places
+from geocamnet.train.runs import own_fold, trained_on
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,9 @@ def evaluate(
         run_or_model: a RUN folder, or an ``.onnx`` file.
         data: a DATA folder.
         split: ``train``, ``val`` or ``test``.
-        fold: of cross-validation; None takes the one the model's card says it was trained on, if any.
-        out: another folder to write to.
+        fold: of cross-validation; None takes the one the model's card says it was trained on, where DATA has the folds
+            that it was dealt from, and else the split column.
+        out: another folder to write to, no run or data set of its own.
         baselines: also fit the majority class and the random forest on the training split.
         localisation: also judge the heatmaps.
         all_attitudes: every photograph is looked at in all eight attitudes (`attitudes.in_all_attitudes`).
@@ -83,18 +85,25 @@ def evaluate(
         localisation, places, excluded, skipped, caveats, created, version``.
 
     Raises:
-        DataError: an unknown split, no labelled photograph in it, or no label that the model knows.
+        DataError: an unknown split, no labelled photograph in it, no label that the model knows, or an ``out`` that
+            would lose its own card.
         ModelError: the run or model can't be opened.
     """
     from geocamnet.train.predictor import open_predictor
 
     if split not in SPLITS:
         raise DataError(unknown_name("split", split, SPLITS))
+    folder = out if out is not None else (run_or_model if run_or_model.is_dir() else None)
+    elsewhere = folder is not None and folder.resolve() != run_or_model.resolve()
+    if folder is not None and elsewhere and any((folder / one).is_file() for one in ("recipe.toml", "index.csv")):
+        raise DataError(
+            f"{folder}: is a run or a data set of its own, whose card.json would be lost. Name another folder for what "
+            "is found (--out)."
+        )
     tell: Progress = on_progress or (lambda what, done, of: None)
     predict, card = open_predictor(run_or_model, all_attitudes=all_attitudes)
-    trained_fold = card.data.get("fold")
-    used_fold = trained_fold if fold is None else fold
     rows = read_index(data, check_files=False)
+    used_fold = own_fold(rows, card) if fold is None else fold
     rows = rows if used_fold is None else use_fold(rows, used_fold)
     chosen, excluded = _rows_to_judge(rows, split, card)
 
@@ -130,14 +139,16 @@ def evaluate(
         figures["baselines"] = _baselines(judge, rows, card, read_row, {} if measured is None else measured, tell)
     if localisation:
         figures["localisation"] = _localisation(
-            predict, card, rows, said.rows, split=split, data=data, read_row=read_row, untrained=untrained, tell=tell
-        )
+            predict, card, rows, chosen, said.rows,
+            split=split, data=data, read_row=read_row, untrained=untrained, tell=tell,
+        )  # fmt: skip
     figures["places"] = said.places.figures()
-    figures["caveats"] = caveats_of(figures, card, trained_fold)
+    seen = trained_on(run_or_model)
+    learnt_from = None if seen is None else sum(row.sha256 in seen for row in said.rows)
+    figures["caveats"] = caveats_of(figures, card, card.data.get("fold"), learnt_from)
     figures["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     figures["version"] = __version__
     figures = _json_able(figures)
-    folder = out if out is not None else (run_or_model if run_or_model.is_dir() else None)
     if folder is not None:
         suffix = suffix_of(split, all_attitudes=all_attitudes)
         tell("writing", 0, 1)
@@ -154,7 +165,7 @@ def evaluate(
         with written_aside(folder / f"metrics{suffix}.json") as aside:
             text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
             aside.write_text(text + "\n", encoding="utf-8", newline="\n")
-        if folder != run_or_model:  # the report of this folder then knows the model too
+        if elsewhere:  # the report of this folder then knows the model too
             with written_aside(folder / "card.json") as aside:
                 aside.write_text(card.to_json(), encoding="utf-8", newline="\n")
         tell("writing", 1, 1)
@@ -274,7 +285,9 @@ def _baselines(
         training, _ = _rows_to_judge(rows, "train", card)
     except DataError as error:
         return {"not_possible": str(error)}
-    wanted = [row for row in (*training, *judge.rows) if row.image not in measured]
+    validation = _rows_of_validation(rows, card) if card.labels == "multi" else []
+    needed = {row.image: row for row in (*training, *validation, *judge.rows)}
+    wanted = [row for row in needed.values() if row.image not in measured]
     names: list[str] = []
 
     def photographs() -> Iterator[NDArray[np.uint8]]:
@@ -290,26 +303,35 @@ def _baselines(
 
     if wanted:
         measured.update(zip(names, features_of(photographs()), strict=True))
-    training = [row for row in training if row.image in measured]
+    training, validation = ([row for row in one if row.image in measured] for one in (training, validation))
     train_targets = _targets(training, card)
-    classes = len(card.classes)
+    classes, answered = len(card.classes), [*judge.rows, *validation]
     forest = forest_on_features(
         np.stack([measured[row.image] for row in training]),
         train_targets,
-        np.stack([measured[row.image] for row in judge.rows]),
+        np.stack([measured[row.image] for row in answered]),
         n_classes=classes,
     )
-    return {
-        "majority": judge.of(majority(train_targets, len(judge.rows), classes)),
-        "random_forest": judge.of(forest),
-        "trained_on": len(training),
-    }
+    figures: dict[str, Any] = {}
+    for name, said in (("majority", majority(train_targets, len(answered), classes)), ("random_forest", forest)):
+        own = macro_f1_thresholds(said[len(judge.rows) :], _targets(validation, card)) if validation else None
+        figures[name] = replace(judge, thresholds=own).of(said[: len(judge.rows)])
+    return {**figures, "trained_on": len(training)}
+
+
+def _rows_of_validation(rows: Sequence[IndexRow], card: ModelCard) -> list[IndexRow]:
+    try:
+        return _rows_to_judge(rows, "val", card)[0]
+    except DataError as error:
+        log.warning("Thresholds of the baselines stay at 0.5: %s", error)
+        return []
 
 
 def _localisation(
     predict: Predict,
     card: ModelCard,
     rows: Sequence[IndexRow],
+    chosen: Sequence[IndexRow],
     judged: Sequence[IndexRow],
     *,
     split: str,
@@ -326,8 +348,9 @@ def _localisation(
     result |= judge_without_masks(
         predict, card, judged, read_row, on_progress=lambda done, of: tell("judging heatmaps without masks", done, of)
     )
-    # Masks may lie on photographs without a label too.
-    masked = [row for row in rows if row.split == split and row.mask and not row.labels]
+    # Masks may lie on photographs too whose names can't be judged: of no label, of several.
+    named = {row.image for row in chosen}
+    masked = [row for row in rows if row.split == split and row.mask and row.image not in named]
     tell("judging heatmaps", 0, 1)
     try:
         table = judge_heatmaps(

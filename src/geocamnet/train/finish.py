@@ -54,7 +54,8 @@ def constants_of(
         labels: ``single`` or ``multi``.
         image_px: long side the network sees, 0 as stored.
     """
-    labelled = [row for row in rows if row.split == "val" and row.labels]
+    most = 1 if labels == "single" else len(classes)  # a softmax can't be right about a photograph of two
+    labelled = [row for row in rows if row.split == "val" and 0 < len(row.labels) <= most]
     chosen: Sequence[IndexRow] = labelled or [row for row in rows if row.split in ("train", "val")] or list(rows)
     chosen = _at_most(chosen)
     dataset = PhotographDataset(data, chosen, classes=classes, image_px=image_px)

@@ -142,7 +142,7 @@ class KeepLast(pl.Callback):
         """Write all three; runs after the epoch's validation."""
         assert isinstance(module, Fitting)
         if not trainer.val_dataloaders:
-            module.keep_if_best(module.best_score + 1)  # nothing to judge by: the last is the best
+            module.keep()  # nothing to judge by: the last is the best
         done = trainer.current_epoch + 1
         spent = time.monotonic() - self.began
         left = spent / (done - self.first_epoch) * (trainer.max_epochs - done)  # type: ignore[operator]

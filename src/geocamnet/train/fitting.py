@@ -1,5 +1,6 @@
 """What is fitted: a network, the loss of labels, teacher and mosaics, the judging of an epoch, the optimiser."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ class Fitting(pl.LightningModule):
         recipe: how it is fitted.
         classes: names of its outputs.
         labels: ``single`` or ``multi``.
-        prior: (C,) share of each class among the training labels, for ``balance = "logit_adjust"``.
+        prior: (C,) share of each class among the training labels, for ``balance = "logit_adjust"``; with several
+            labels a photograph, share of the labelled photographs that show it.
         lessons: what a teacher adds.
         run: the folder that keeps the best weights; None keeps nothing.
     """
@@ -98,7 +100,9 @@ class Fitting(pl.LightningModule):
         self.averaged = torch.optim.swa_utils.AveragedModel(
             network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema), use_buffers=True
         ) if recipe.ema else None  # fmt: skip
-        self.register_buffer("log_prior", torch.from_numpy(np.log(np.maximum(prior, 1e-4))).float(), persistent=False)
+        prior = np.clip(prior, 1e-4, 1 - 1e-4)
+        known_before = np.log(prior) - (np.log1p(-prior) if labels == "multi" else 0.0)  # softmax, sigmoid
+        self.register_buffer("log_prior", torch.from_numpy(known_before).float(), persistent=False)
         if self.averaged is not None:
             self.averaged.requires_grad_(False)
         # In a tuple, so that the teacher's weights are neither trained nor written into every checkpoint.
@@ -196,8 +200,12 @@ class Fitting(pl.LightningModule):
         """Write the network's weights if no earlier epoch scored as well, or if the last is to be kept."""
         if score > self.best_score or self.recipe.keep == "last":
             self.best_score = score
-            if self.run_folder is not None and self.trainer.is_global_zero:
-                save_weights(self.run_folder / "checkpoints" / "best.safetensors", self.judged_network)
+            self.keep()
+
+    def keep(self) -> None:
+        """Write the network's weights."""
+        if self.run_folder is not None and self.trainer.is_global_zero:
+            save_weights(self.run_folder / "checkpoints" / "best.safetensors", self.judged_network)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the best score and the epoch's losses with the weights."""
@@ -287,7 +295,10 @@ class Fitting(pl.LightningModule):
         if self.labels == "multi":
             by_logits = kl_sigmoid(logits, taught.logits, temperature=recipe.temperature)
         else:
-            by_logits = logit_loss(logits, taught.logits, kind=recipe.logit_loss, temperature=recipe.temperature)
+            targets = _targets(batch, taught.logits, shared)
+            by_logits = logit_loss(
+                logits, taught.logits, kind=recipe.logit_loss, temperature=recipe.temperature, targets=targets
+            )
         cells = recipe.map_cells or max(1, round(recipe.crop_px / 32))
         return {"logit_loss": by_logits, "map_loss": map_loss(maps, taught.class_maps, cells=cells), **parts}
 
@@ -316,6 +327,20 @@ class Fitting(pl.LightningModule):
         return mean_evidence(said), first
 
 
+def _targets(batch: dict[str, Tensor], answers: Tensor, shared: Tensor) -> Tensor:
+    """Return (N,) the class of each that was shown: its label's, where that is taught; else the teacher's answer.
+
+    Args:
+        batch: of B photographs, the first of all N.
+        answers: (N, C) the teacher's logits, of the photographs and then of mosaics.
+        shared: (C,) the taught classes' places among the student's.
+    """
+    targets, labels = answers.argmax(1), batch["target"][:, shared]
+    taught = batch["known"] & (labels.sum(1) > 0)
+    targets[: len(labels)][taught] = labels.argmax(1)[taught]
+    return targets
+
+
 def _at_scale(images: Tensor, scale: float) -> Tensor:
     """Return images (B, 3, H, W) ``scale`` times as large, antialiased where they shrink."""
     size_hw = [max(1, round(side * scale)) for side in images.shape[2:]]
@@ -327,7 +352,7 @@ def _at_scale(images: Tensor, scale: float) -> Tensor:
 
 def _at_size(features: Tensor, taken_hw: tuple[int, int], wanted_hw: tuple[int, int]) -> Tensor:
     """Bring features (B, K, h, w) of images of one size to the cells they would have on the same images of another."""
-    stride = round(taken_hw[0] / features.shape[2])
+    stride = 2 ** math.ceil(math.log2(taken_hw[0] / features.shape[2]))  # the last cell may be a part of one
     return bring_maps(features, Raster(stride, taken_hw), Raster(stride, wanted_hw))
 
 

@@ -24,7 +24,8 @@ class Judge:
         rows: N photographs.
         targets: (N,) positions of their classes; (N, C) of 0 and 1 where a photograph may have several labels.
         class_names: C names.
-        thresholds: (C,) probabilities from which a class is named, for several labels a photograph; None for one.
+        thresholds: (C,) probabilities from which who is judged names a class, for several labels a photograph: each
+            has its own, and without any 0.5. None for one label.
     """
 
     rows: Sequence[IndexRow]

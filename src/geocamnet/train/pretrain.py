@@ -13,10 +13,10 @@ from geocamnet.errors import DataError, ModelError
 from geocamnet.train.dataset import PhotographDataset
 from geocamnet.train.fit import Photographs, fit
 from geocamnet.train.fitting import Fitting, Lessons, OnLooker, match_stages
-from geocamnet.train.index import read_index
+from geocamnet.train.index import read_index, use_fold
 from geocamnet.train.looking import halves_when_it_looks, made_quick
 from geocamnet.train.recipes import DistilRecipe, PretrainRecipe, check_fitting
-from geocamnet.train.runs import is_first_process, open_run, write_json
+from geocamnet.train.runs import TrainingData, is_first_process, open_run, write_json, writing_into
 from geocamnet.train.student import Student, make_student
 from geocamnet.train.teacher import Teacher, make_teacher
 
@@ -101,6 +101,7 @@ def pretrain(
     recipe = recipe or PretrainRecipe()
     check_fitting(recipe)
     rows = read_index(data)
+    rows = rows if recipe.fold is None else use_fold(rows, recipe.fold)
     training = [row for row in rows if row.split == "train"]
     judged = [row for row in rows if row.split == "val"]
     if not training:
@@ -109,11 +110,13 @@ def pretrain(
     student = make_student(2, backbone=recipe.backbone, weights=recipe.weights, output_stride=recipe.output_stride)
     teacher = make_teacher(recipe.teacher_backbone, 2, weights=recipe.teacher_weights)
     if is_first_process():
-        open_run(run, "pretrain", recipe, resume=resume, overwrite=overwrite)
+        learnt = TrainingData(data, rows, training)
+        open_run(run, "pretrain", recipe, data=learnt, resume=resume, overwrite=overwrite)
     common: dict[str, Any] = {"classes": (), "image_px": recipe.image_px, "cache_mb": recipe.cache_mb}
     crops = PhotographDataset(data, training, **common, crop_px=recipe.crop_px, recipe=recipe.augment, seed=recipe.seed)
     module = Matching(student, teacher, recipe, run=run)
-    fit(module, Photographs(crops, PhotographDataset(data, judged, **common), recipe), run, resume=resume)
+    with writing_into(run):
+        fit(module, Photographs(crops, PhotographDataset(data, judged, **common), recipe), run, resume=resume)
     if not module.trainer.is_global_zero:
         raise SystemExit(0)  # the other processes of a training end here
     about = {

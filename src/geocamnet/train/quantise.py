@@ -23,6 +23,7 @@ from geocamnet.train.index import IndexRow, read_index, use_fold
 from geocamnet.train.localise import Sample, energy_pointing
 from geocamnet.train.metrics import classification_metrics
 from geocamnet.train.mosaics import mosaics
+from geocamnet.train.runs import own_fold
 
 PRECISIONS = ("fp32", "int8-weights", "int8")
 MOST_CALIBRATION = 300
@@ -51,7 +52,7 @@ class Photographs:
 
     def __init__(self, data: Path, card: ModelCard) -> None:
         rows = read_index(data)
-        if (fold := card.data.get("fold")) is not None:
+        if (fold := own_fold(rows, card)) is not None:
             rows = use_fold(rows, fold)
         self.data, self.card = data, card
         self.training = _spread([row for row in rows if row.split == "train"], MOST_CALIBRATION)

@@ -25,7 +25,19 @@ from geocamnet.train.fitting import Fitting, Lessons, OnLooker, match_stages
 from geocamnet.train.index import IndexRow, class_names, labels_kind, read_index, use_fold
 from geocamnet.train.looking import halves_when_it_looks, made_quick
 from geocamnet.train.recipes import DistilRecipe, FitRecipe, TrainRecipe, check_fitting
-from geocamnet.train.runs import Network, is_first_process, load_network, open_run, read_card, write_json, write_text
+from geocamnet.train.runs import (
+    Network,
+    TrainingData,
+    folds_sha256,
+    is_first_process,
+    load_network,
+    open_run,
+    read_card,
+    trained_on,
+    write_json,
+    write_text,
+    writing_into,
+)
 from geocamnet.train.student import count_parameters, make_student
 from geocamnet.train.teacher import Teacher, make_teacher
 from geocamnet.train.weights import load_exactly, read_weights, save_weights
@@ -66,7 +78,7 @@ def train(
         recipe.backbone, len(classes), weights=recipe.weights, output_stride=recipe.output_stride, edges=recipe.edges
     )
     if is_first_process():
-        open_run(run, "train", recipe, resume=resume, overwrite=overwrite)
+        open_run(run, "train", recipe, data=TrainingData(data, rows, training), resume=resume, overwrite=overwrite)
     return _fit_and_describe(data, run, "train", recipe, rows, training, classes, labels, network, resume=resume)
 
 
@@ -97,8 +109,10 @@ def distil(
         The student's card; ``card.teacher`` tells how many photographs had which terms.
 
     Raises:
-        DataError: nothing to learn from, no stored maps, stored maps of several teachers, or a RUN that is not empty.
-        ModelError: not a teacher's run, teachers of different classes, or weights that do not fit.
+        DataError: nothing to learn from, no stored maps, stored maps of several teachers, test photographs that a
+            teacher has learnt from, or a RUN that is not empty.
+        ModelError: not a teacher's run, teachers of different classes or another kind of labels, or weights that do
+            not fit.
     """
     recipe = recipe or DistilRecipe()
     check_fitting(recipe)
@@ -111,12 +125,12 @@ def distil(
         recipe = without_teacher(recipe)
         classes = class_names(training)
     else:
-        _check_teachers(data, recipe, teachers, cards)
+        _check_teachers(data, recipe, rows, teachers, cards)
         own = class_names(training) if recipe.classes == "union" else ()
         taught = cards[0].class_names
         classes = (*taught, *(name for name in own if name not in taught))
     _check_learnable(data, training, classes)
-    labels = _labels_of(data, training, recipe)
+    labels = _labels_of(data, training, recipe, *cards)
     pl.seed_everything(recipe.seed, verbose=False)
     network = make_student(
         len(classes),
@@ -140,7 +154,8 @@ def distil(
             match = match_stages(network, first) if recipe.feature_weight else None
             lessons = Lessons(recipe, shared, on_lookers, match)
     if is_first_process():
-        open_run(run, "distil", recipe, teachers=teachers, resume=resume, overwrite=overwrite)
+        learnt = TrainingData(data, rows, training)
+        open_run(run, "distil", recipe, teachers=teachers, data=learnt, resume=resume, overwrite=overwrite)
     known = sum(bool(row.labels) and all(label in classes for label in row.labels) for row in training)
     about = {
         "run": ", ".join(one.name for one in teachers) or "none",
@@ -176,7 +191,8 @@ def adopt(
         run: the folder to leave behind.
         classes: names in the order of the network's outputs.
         data: a data set of photographs, from which the map scale, the texture range and what is familiar are taken.
-        recipe: its ``backbone``, ``image_px`` and ``output_stride`` say what the network is.
+        recipe: its ``backbone``, ``image_px`` and ``output_stride`` say what the network is, its ``labels`` whether
+            it was trained for several a photograph (``multi``); ``auto`` takes one.
 
     Raises:
         ModelError: a pickled model, another backbone, or a head of another size than the list of classes.
@@ -188,7 +204,8 @@ def adopt(
     rows = _rows(data, recipe)
     open_run(run, "train", recipe)
     save_weights(run / "checkpoints" / "best.safetensors", network)
-    return _describe(data, run, "train", recipe, rows, tuple(classes), "single", network.eval(), {})
+    labels = "single" if recipe.labels == "auto" else recipe.labels  # DATA's labels need not be the network's
+    return _describe(data, run, "train", recipe, rows, tuple(classes), labels, network.eval(), {})
 
 
 def _rows(data: Path, recipe: FitRecipe) -> tuple[IndexRow, ...]:
@@ -220,18 +237,31 @@ def _check_learnable(data: Path, training: Sequence[IndexRow], classes: Sequence
         )
 
 
-def _check_same_fold(data: Path, recipe: FitRecipe, teacher: ModelCard) -> None:
-    if teacher.data.get("name") == data.name and teacher.data.get("fold") != recipe.fold:
+def _check_test_unseen(data: Path, recipe: FitRecipe, rows: Sequence[IndexRow], run: Path, teacher: ModelCard) -> None:
+    seen = trained_on(run)
+    if seen is not None:
+        seen -= {row.sha256 for row in rows if row.split == "train"}  # of these the student has copies itself
+        leaked = [row.image for row in rows if row.split == "test" and row.sha256 in seen]
+        if leaked:
+            raise DataError(
+                f"{data}: the teacher {run} was trained on {len(leaked)} of the student's test photographs (the first: "
+                f"{leaked[0]}). Use a teacher of the same fold, or prepare DATA so that it has the splits of the "
+                "teacher's (--keep-splits)."
+            )
+    elif teacher.data.get("name") == data.name and teacher.data.get("fold") != recipe.fold:
         raise DataError(
             f"{data}: the teacher was trained on its fold {teacher.data.get('fold')}, the student is to be on fold "
             f"{recipe.fold}: the teacher has seen the student's test photographs. Use a teacher of the same fold."
         )
 
 
-def _labels_of(data: Path, training: Sequence[IndexRow], recipe: FitRecipe) -> str:
-    labels = recipe.labels if recipe.labels != "auto" else labels_kind(training)
+def _labels_of(data: Path, training: Sequence[IndexRow], recipe: FitRecipe, *teachers: ModelCard) -> str:
+    """Return the kind of labels: that asked for, else the teachers', whose logits teach no other, else the data's."""
+    usual = teachers[0].labels if teachers else labels_kind(training)
+    labels = recipe.labels if recipe.labels != "auto" else usual
     if labels == "single" and (several := [row.image for row in training if len(row.labels) > 1]):
-        raise DataError(f"{data}: {len(several)} photographs have several labels ({several[0]}); use --labels multi.")
+        mend = "use a teacher of several labels, or none" if teachers else "use --labels multi"
+        raise DataError(f"{data}: {len(several)} photographs have several labels ({several[0]}); {mend}.")
     return labels
 
 
@@ -240,10 +270,11 @@ def _can_judge(row: IndexRow, classes: Sequence[str], labels: str) -> bool:
     return known and (labels == "multi" or len(row.labels) == 1)
 
 
-def _check_teachers(data: Path, recipe: DistilRecipe, teachers: Sequence[Path], cards: Sequence[ModelCard]) -> None:
-    for one in cards:
-        _check_same_fold(data, recipe, one)
+def _check_teachers(
+    data: Path, recipe: DistilRecipe, rows: Sequence[IndexRow], teachers: Sequence[Path], cards: Sequence[ModelCard]
+) -> None:
     for run, one in zip(teachers, cards, strict=True):
+        _check_test_unseen(data, recipe, rows, run, one)
         if sorted(one.class_names) != sorted(cards[0].class_names):
             raise ModelError(
                 f"{run}: knows other classes ({', '.join(one.class_names)}) than {teachers[0]} "
@@ -254,6 +285,16 @@ def _check_teachers(data: Path, recipe: DistilRecipe, teachers: Sequence[Path], 
                 f"{run}: was fitted for {one.labels} labels, {teachers[0]} for {cards[0].labels}. The mean of logits "
                 "of a softmax and of sigmoids means nothing: name teachers of one kind."
             )
+    if recipe.labels not in ("auto", cards[0].labels):
+        raise ModelError(
+            f"{teachers[0]}: was fitted for {cards[0].labels} labels, the student is to be for {recipe.labels} "
+            "(--labels): logits of a softmax and of sigmoids do not teach each other. Leave --labels out."
+        )
+    if cards[0].labels == "multi" and recipe.logit_weight and recipe.logit_loss != "kl":
+        raise DataError(
+            f"{teachers[0]}: was fitted for several labels, for which --logit-loss must be kl; received "
+            f"{recipe.logit_loss}, which compares softmaxes."
+        )
     if not recipe.image_px and recipe.teacher_maps == "stored":
         raise DataError("Maps of photographs of one scale (--image-px 0) are not stored; use --teacher-maps online.")
     if len(cards) > 1 and recipe.teacher_maps == "stored":
@@ -314,9 +355,10 @@ def _fit_and_describe(
     judged = [row for row in rows if row.split == "val" and _can_judge(row, classes, labels)]
     whole = PhotographDataset(data, judged, **common)
     targets = np.stack([crops.target(one) for one in range(len(crops))])
-    prior = targets.sum(0) / max(1.0, float(targets.sum()))
+    prior = targets.sum(0) / max(1.0, float(targets.sum() if labels == "single" else targets.any(1).sum()))
     module = Fitting(network, recipe, classes=classes, labels=labels, prior=prior, lessons=lessons, run=run)
-    fit(module, Photographs(crops, whole, recipe), run, resume=resume)
+    with writing_into(run):
+        fit(module, Photographs(crops, whole, recipe), run, resume=resume)
     if not module.trainer.is_global_zero:
         raise SystemExit(0)  # the other processes of a training end here; the first one describes the run
     load_exactly(network, read_weights(run), what=str(run))
@@ -360,6 +402,7 @@ def _describe(
             "sections": sections,
             "um_per_px": [min(scales), max(scales)] if None not in scales else "unknown",  # type: ignore[type-var]
             "fold": recipe.fold,
+            **({} if recipe.fold is None else {"folds_sha256": folds_sha256(rows)}),
             "card": read_data_card(data),
         },
         recipe={"step": step, **asdict(recipe)},
