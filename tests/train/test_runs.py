@@ -8,6 +8,7 @@ import torch
 
 from drawn import killed_when_removing
 from geocamnet.errors import DataError, ModelError
+from geocamnet.train import runs
 from geocamnet.train.index import IndexRow
 from geocamnet.train.recipes import AugmentRecipe, CamRecipe, DistilRecipe, PretrainRecipe, TrainRecipe
 from geocamnet.train.runs import (
@@ -143,12 +144,29 @@ def test_a_run_of_before_goes_on_without_saying_from_what_it_has_learnt(tmp_path
     assert trained_on(tmp_path) is None
 
 
-def test_a_run_killed_before_it_has_said_from_what_it_learns_says_it_when_it_is_resumed(tmp_path):
-    open_run(tmp_path, "train", RECIPE, data=learnt(tmp_path / "data"))
-    whole = (tmp_path / "data.json").read_bytes()
-    (tmp_path / "data.json").unlink()
-    open_run(tmp_path, "train", RECIPE, data=learnt(tmp_path / "data"), resume=True)
-    assert (tmp_path / "data.json").read_bytes() == whole
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_run_killed_before_it_has_said_from_what_it_learns_says_it_when_it_is_resumed(after, tmp_path, monkeypatch):
+    teacher = tmp_path / "teacher"
+    (teacher / "checkpoints").mkdir(parents=True)
+    (teacher / "checkpoints" / "best.safetensors").write_bytes(b"weights")
+    sources = {"teachers": [teacher], "data": learnt(tmp_path / "data")}
+    open_run(tmp_path / "whole", "distil", RECIPE, **sources)
+    written, write = [], runs.write_text
+
+    def killed(path, text):
+        if len(written) == after:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, text)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_run(run, "distil", RECIPE, **sources)
+    open_run(run, "distil", RECIPE, **sources, resume=True)
+    for name in ("recipe.toml", "teacher.json", "data.json"):
+        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_resuming_what_is_not_a_run_is_refused_and_what_is_not_there_begins(tmp_path):

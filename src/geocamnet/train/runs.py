@@ -84,6 +84,7 @@ def open_run(
             "sha256": _index_sha256(data.rows),
             "trained_on": sorted({row.sha256 for row in data.training}),
         }
+    sources = {taught: taught_by, learnt: learns_from}
     if run.exists() and not run.is_dir():
         raise DataError(f"{run}: is a file; a RUN is a folder. Choose another name.")
     if run.is_dir() and not is_empty(run):
@@ -108,9 +109,9 @@ def open_run(
                     f"than '{learns_from['name']}' has now. Resume with that data set, or start again with --overwrite."
                 )
             _remove_left_behind(run)
-            # Killed before it could learn anything, it may lack it; a run of before has none, and is left so.
-            if begun is None and learns_from is not None and not (run / "checkpoints" / "last.ckpt").is_file():
-                write_json(learnt, learns_from)
+            # Killed before it could learn anything, it may lack them; a run of before has no data.json, and is left so.
+            if not (run / "checkpoints" / "last.ckpt").is_file():
+                _write_missing(sources)
             _write_environment(run, anew=False)
             return
         if not overwrite:
@@ -122,11 +123,8 @@ def open_run(
         for old in sorted(run.iterdir(), key=lambda one: one == file):
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
     _remove_left_behind(run)
-    if taught_by is not None:
-        write_json(taught, taught_by)
     write_text(file, text)
-    if learns_from is not None:
-        write_json(learnt, learns_from)
+    _write_missing(sources)
     _write_environment(run)
 
 
@@ -232,6 +230,12 @@ def _index_sha256(rows: Iterable[IndexRow]) -> str:
 
 def _sha256(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _write_missing(sources: Mapping[Path, Mapping[str, Any] | None]) -> None:
+    for file, told in sources.items():
+        if told is not None and not file.is_file():
+            write_json(file, told)
 
 
 def _weights_of(recipe: Any) -> list[Path]:
