@@ -39,7 +39,7 @@ def die(number):
 
 
 def test_a_process_that_dies_is_told_in_a_sentence():
-    with pytest.raises(DataError, match="process that reads photographs has died"):
+    with pytest.raises(DataError, match="process that works on photographs has died"):
         list(in_processes(die, [1, 2], workers=2))
 
 

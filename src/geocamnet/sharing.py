@@ -115,7 +115,7 @@ def in_processes(
             yield from (one.result() for one in ready)
     except BrokenProcessPool as error:
         raise DataError(
-            "A process that reads photographs has died, perhaps for want of memory. Run the same command again with "
+            "A process that works on photographs has died, perhaps for want of memory. Run the same command again with "
             "--workers 1: what is done is kept. (A script must call this below: if __name__ == '__main__')"
         ) from error
     finally:

@@ -206,6 +206,7 @@ def test_the_verb_records_without_a_window(video, tmp_path, student):
     (["--headless", "--objective", "4x"], "micrometer"), (["--headless", "--max-frames", "0"], "received 0"),
     (["--headless", "--max-frames", "-3"], "received -3"), (["--headless", "--seconds", "0"], "received 0"),
     (["--headless", "--seconds", "-1"], "received -1"), (["--frames-per-s", "-5"], "received -5"),
+    (["--size-px", "640", "0"], "--size-px must be above 0"),
     (["--headless", "--seconds", "nan"], "received nan"),
 ])  # fmt: skip
 def test_the_verb_says_what_does_not_go_together(words, told, video, tmp_path, student, capsys, monkeypatch):
