@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pieces import MAP_FIGURES, NAME_FIGURES, caveats, missing, number, read, table
+from pieces import MAP_FIGURES, NAME_FIGURES, WHO, caveats, missing, number, read, table
 from sizes import audit_at_size, large_collections, scan_at_size
 from speeds import speeds
 from studies import (
@@ -33,17 +33,6 @@ REAL, DRAWN = "results/carbonate-lithology.json", "results/demo.json"
 FOLDS, MASKS = "results/carbonate-folds.json", "results/sandstone-masks.json"
 REFINED, ALL_DRAWN = "results/heatmap-refinements.json", "results/drawn-sections.json"
 
-WHO = {
-    "teacher": "teacher",
-    "teacher_attitudes": "teacher, eight attitudes",
-    "teachers_together": "teacher and the student alone, the mean of both",
-    "student": "**student, distilled**",
-    "student_attitudes": "**student, distilled, eight attitudes**",
-    "student_alone": "the same student, trained alone",
-    "student_alone_attitudes": "the same alone, eight attitudes",
-    "random_forest": "random forest on texture and grey histograms",
-    "majority": "always the commonest class",
-}
 REFINEMENTS = {
     "texture": "refined with texture",
     "smoothed": "only smoothed",

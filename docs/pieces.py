@@ -6,6 +6,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+WHO = {
+    "teacher": "teacher",
+    "teacher_attitudes": "teacher, eight attitudes",
+    "teachers_together": "teacher and the student alone, the mean of both",
+    "student": "**student, distilled**",
+    "student_attitudes": "**student, distilled, eight attitudes**",
+    "student_alone": "the same student, trained alone",
+    "student_alone_attitudes": "the same alone, eight attitudes",
+    "random_forest": "random forest on texture and grey histograms",
+    "majority": "always the commonest class",
+}
 NAME_FIGURES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pieces import MAP_FIGURES, NAME_FIGURES, caveats, missing, number, read, table
+from pieces import MAP_FIGURES, NAME_FIGURES, WHO, caveats, missing, number, read, table
 
 PLACES, FOLDS = "results/heat-by-place.json", "results/carbonate-folds.json"
 STARTED, ABLATED = "results/student-start.json", "results/distillation-ablation.json"
@@ -216,14 +216,6 @@ def refinements_of_a_heatmap(result: Mapping[str, Any], refinements: Mapping[str
 
 def _trusted(result: Mapping[str, Any]) -> list[str]:
     runs = len(result["trust"]["student"]["named"]) // len(result["folds"])
-    titles = {
-        "student": "student, distilled",
-        "student_attitudes": "student, distilled, eight attitudes",
-        "student_alone": "the same student, trained alone",
-        "student_alone_attitudes": "the same alone, eight attitudes",
-        "teacher": "teacher",
-        "teacher_attitudes": "teacher, eight attitudes",
-    }
     columns = {
         "named": "share named",
         "named_accuracy": "of these right",
@@ -235,7 +227,7 @@ def _trusted(result: Mapping[str, Any]) -> list[str]:
         "of each student a fold: mean (lowest to highest). Thresholds aim at nine in ten right, on 82 validation "
         "photographs a fold.",
         "",
-        *table("photographs not seen", result["trust"], titles, columns),
+        *table("photographs not seen", result["trust"], WHO, columns),
     ]
 
 

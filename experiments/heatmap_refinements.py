@@ -162,8 +162,7 @@ def draw(folder: Path) -> Path:
 def compare(run_or_model: Path, data: Path) -> dict[str, Any]:
     """Choose on validation, judge on the test part, and say what texture is worth."""
     predict, card = open_predictor(run_or_model)
-    of_all, fold = read_index(data), card.data.get("fold")
-    rows = [row for row in (of_all if fold is None else use_fold(of_all, fold)) if row.mask]
+    rows = [row for row in use_fold(read_index(data), card.data.get("fold")) if row.mask]
 
     def read_row(row: IndexRow) -> NDArray[np.uint8]:
         return scale_to_card(read_image(data / row.image), card, row.um_per_px)

@@ -48,8 +48,7 @@ SIZE_HW = (288, 384)
 def main(model: Path, data: Path, result: Path, folders: dict[str, Path]) -> None:
     """Ask the model about every stranger and every test photograph, and write how often it refused."""
     predict, card = open_predictor(model)
-    rows, fold = read_index(data), card.data.get("fold")
-    rows = rows if fold is None else use_fold(rows, fold)
+    rows = use_fold(read_index(data), card.data.get("fold"))
     kinds: dict[str, Iterator[RgbImage]] = {
         "known: test photographs": (read_image(data / row.image) for row in rows if row.split == "test" and row.labels),
         "sample pictures": sample_pictures(),

@@ -149,6 +149,11 @@ def test_validation_has_every_class_in_its_share():
     assert (validating.count("vug"), validating.count("foam")) == (10, 5)
 
 
+def test_without_a_fold_rows_are_split_as_they_are():
+    rows = [a_row(1, fold=0), a_row(2)]
+    assert use_fold(rows, None) == tuple(rows)
+
+
 def test_folds_that_are_not_there_are_an_error():
     with pytest.raises(DataError, match="--folds 5"):
         use_fold([a_row()], 0)

@@ -63,13 +63,8 @@ def camera(
 
     if not 0 <= opacity <= 1:
         raise DataError(f"--opacity must be 0 to 1; received {opacity}.")
-    limits = [
-        ("um-per-px", um_per_px),
-        ("frames-per-s", frames_per_s),
-        ("seconds", seconds),
-        ("max-frames", max_frames),
-    ]
-    for name, value in [*limits, *(("size-px", side) for side in size_px or ())]:
+    limits = {"um-per-px": um_per_px, "frames-per-s": frames_per_s, "seconds": seconds, "max-frames": max_frames}
+    for name, value in (*limits.items(), *(("size-px", side) for side in size_px or ())):
         if value is not None and not value > 0:
             raise DataError(f"--{name} must be above 0; received {value}.")
     if um_per_px is not None and objective is not None:

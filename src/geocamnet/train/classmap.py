@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from geocamnet.errors import DataError
 from geocamnet.taxonomy import canonical_name
+from geocamnet.train.readings import decoded
 
 CLASSMAP = "classmap.txt"
 _NUMBERED = re.compile(r"class[ _-]?(\d+)", re.IGNORECASE)
@@ -29,7 +30,10 @@ def read_classmap(content: bytes) -> dict[int, str]:
         DataError: neither UTF-8 nor GB18030.
     """
     names: dict[int, str] = {}
-    for line in _decoded(content).splitlines():
+    text = decoded(content)
+    if text is None:
+        raise DataError(f"{CLASSMAP}: neither UTF-8 nor GB18030 text. Save it as UTF-8.")
+    for line in text.splitlines():
         told = line.strip()
         if not told or told.startswith("#"):
             continue
@@ -43,15 +47,6 @@ def read_classmap(content: bytes) -> dict[int, str]:
             return {}
         names[int(number)] = canonical_name(name.strip(" \"'"))
     return names
-
-
-def _decoded(content: bytes) -> str:
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise DataError(f"{CLASSMAP}: neither UTF-8 nor GB18030 text. Save it as UTF-8.")
 
 
 def names_by_classmap(folders: Iterable[str], classmap: Mapping[int, str]) -> dict[str, str]:

@@ -104,7 +104,7 @@ def evaluate(
     predict, card = open_predictor(run_or_model, all_attitudes=all_attitudes)
     rows = read_index(data, check_files=False)
     used_fold = own_fold(rows, card) if fold is None else fold
-    rows = rows if used_fold is None else use_fold(rows, used_fold)
+    rows = use_fold(rows, used_fold)
     chosen, excluded = _rows_to_judge(rows, split, card)
 
     def read_row(row: IndexRow) -> NDArray[np.uint8]:

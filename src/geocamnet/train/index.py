@@ -102,14 +102,17 @@ def labels_kind(rows: Iterable[IndexRow]) -> str:
     return "multi" if any(len(row.labels) > 1 for row in rows) else "single"
 
 
-def use_fold(rows: Sequence[IndexRow], fold: int) -> tuple[IndexRow, ...]:
+def use_fold(rows: Sequence[IndexRow], fold: int | None) -> tuple[IndexRow, ...]:
     """Return the rows split for cross-validation: fold k tests, half of fold k+1 validates, the rest trains.
 
-    Every other section of fold k+1 is taken class by class, so that validation has every class in its share.
+    Every other section of fold k+1 is taken class by class, so that validation has every class in its share. Without a
+    fold the rows are split as they are.
 
     Raises:
         DataError: the index has no folds, or not that one.
     """
+    if fold is None:
+        return tuple(rows)
     folds = sorted({row.fold for row in rows if row.fold is not None})
     if not folds or any(row.fold is None for row in rows):
         raise DataError("The index has no folds. Run geocamnet prepare with --folds 5.")

@@ -14,6 +14,7 @@ from geocamnet.errors import DataError, missing_extra
 from geocamnet.images import UNDECODABLE
 from geocamnet.taxonomy import canonical_name
 from geocamnet.train.filenames import parse_light, parse_split
+from geocamnet.train.readings import decoded
 
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "image": (
@@ -166,14 +167,9 @@ def _um_per_px(value: str, where: str) -> float | None:
 
 
 def _csv_table(content: bytes, file: str) -> list[tuple[int, Sequence[str]]]:
-    encodings = ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "gb18030")
-    for encoding in encodings:
-        try:
-            text = content.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
+    is_utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = decoded(content, ("utf-16",)) if is_utf16 else decoded(content)
+    if text is None:
         raise DataError(f"{file}: neither UTF-8 nor GB18030 text. Save it as 'CSV UTF-8' or as XLSX.")
     header = text.splitlines()[0] if text.strip() else ""
     delimiter = max(",;\t", key=header.count)

@@ -100,8 +100,7 @@ def pretrain(
     """
     recipe = recipe or PretrainRecipe()
     check_fitting(recipe)
-    rows = read_index(data)
-    rows = rows if recipe.fold is None else use_fold(rows, recipe.fold)
+    rows = use_fold(read_index(data), recipe.fold)
     training = [row for row in rows if row.split == "train"]
     judged = [row for row in rows if row.split == "val"]
     if not training:

@@ -52,8 +52,7 @@ class Photographs:
 
     def __init__(self, data: Path, card: ModelCard) -> None:
         rows = read_index(data)
-        if (fold := own_fold(rows, card)) is not None:
-            rows = use_fold(rows, fold)
+        rows = use_fold(rows, own_fold(rows, card))
         self.data, self.card = data, card
         self.training = _spread([row for row in rows if row.split == "train"], MOST_CALIBRATION)
         self.validation = _spread([row for row in rows if row.split == "val" and self._knows(row)], MOST_VALIDATION)

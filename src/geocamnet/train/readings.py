@@ -125,6 +125,16 @@ def _agree(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
     return parts[-reach:-1] == wanted[-reach:-1]
 
 
+def decoded(content: bytes, encodings: Iterable[str] = ("utf-8-sig", "gb18030")) -> str | None:
+    """Return what a file says by the first encoding that fits it; None where none does."""
+    for encoding in encodings:
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return None
+
+
 def checked_label(label: str, path: str) -> str:
     """Return a label that an index can hold.
 

@@ -211,7 +211,7 @@ def adopt(
 def _rows(data: Path, recipe: FitRecipe) -> tuple[IndexRow, ...]:
     rows = read_index(data)
     _scale_of(data, rows, recipe)
-    return rows if recipe.fold is None else use_fold(rows, recipe.fold)
+    return use_fold(rows, recipe.fold)
 
 
 def _scale_of(data: Path, rows: Sequence[IndexRow], recipe: FitRecipe) -> float | None:

@@ -1,7 +1,7 @@
 """Findings on photographs that show the same: conflicts, leaks, copies, augmentation left among originals."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from geocamnet.train.audit.duplicates import Pair
 from geocamnet.train.audit.evidence import Evidence, Finding, labels_of, line_of
@@ -14,9 +14,18 @@ _RANK = {"test": 0, "val": 1, "train": 2, "": 3}
 
 def copy_findings(seen: Evidence) -> Iterator[Finding]:
     """Yield what is to be said of photographs that show the same."""
-    yield from _conflicts(seen)
+    same = [Pair(group[0], i, "exact", 1.0) for group in seen.copies.exact for i in group[1:]]
+    alike = [pair for pair in seen.copies.near if pair.kind != "part"]
+    components = _joined(len(seen.photographs), [*same, *alike])
+    # Whatever is exactly or nearly the same has all the labels of all of it.
+    union_of = {
+        i: "|".join(sorted({label for j in group for label in seen.photographs[j].labels}))
+        for group in components
+        for i in group
+    }
+    yield from _conflicts(seen, alike, components, union_of)
     yield from _across_splits(seen)
-    yield from _exact(seen)
+    yield from _exact(seen, union_of)
     yield from _near(seen)
     yield from _augmented(seen)
 
@@ -36,9 +45,10 @@ def _shown(seen: Evidence, group: Sequence[int], most: int = 4) -> list[tuple[st
     return [(seen.photographs[i].path, caption(seen.photographs[i])) for i in order[:most]]
 
 
-def _conflicts(seen: Evidence) -> Iterator[Finding]:
+def _conflicts(
+    seen: Evidence, alike: Sequence[Pair], components: Sequence[Sequence[int]], union_of: Mapping[int, str]
+) -> Iterator[Finding]:
     photographs, lines, groups, involved = seen.photographs, [], [], 0
-    alike, components, union_of = _alike(seen), _components(seen), _union_of(seen)
     dropped: set[int] = set()
     for group in seen.copies.exact:
         dropped |= set(group) - {keeper(photographs, group)}
@@ -93,24 +103,6 @@ def _conflicts(seen: Evidence) -> Iterator[Finding]:
             groups,
             {"photographs": len(groups), "files": len(lines)},
         )
-
-
-def _alike(seen: Evidence) -> list[Pair]:
-    return [pair for pair in seen.copies.near if pair.kind != "part"]
-
-
-def _components(seen: Evidence) -> list[list[int]]:
-    same = [Pair(group[0], i, "exact", 1.0) for group in seen.copies.exact for i in group[1:]]
-    return _joined(len(seen.photographs), [*same, *_alike(seen)])
-
-
-def _union_of(seen: Evidence) -> dict[int, str]:
-    # Whatever is exactly or nearly the same has all the labels of all of it.
-    return {
-        i: "|".join(sorted({label for j in group for label in seen.photographs[j].labels}))
-        for group in _components(seen)
-        for i in group
-    }
 
 
 def _joined(count: int, pairs: Sequence[Pair]) -> list[list[int]]:
@@ -175,9 +167,8 @@ def _across_splits(seen: Evidence) -> Iterator[Finding]:
         )
 
 
-def _exact(seen: Evidence) -> Iterator[Finding]:
+def _exact(seen: Evidence, union_of: Mapping[int, str]) -> Iterator[Finding]:
     photographs, lines, groups, named = seen.photographs, [], [], []
-    union_of = _union_of(seen)
     for group in seen.copies.exact:
         kept = keeper(photographs, group)
         # Several labels have their line among the conflicts. The value is the one a near conflict would give it, for
