@@ -222,6 +222,7 @@ def test_values_of_the_wrong_kind_are_refused(tiny_card, values):
         ("teacher", [1]),
         ("recipe", None),
         ("quantisation", "int8"),
+        ("quantisation", {"same_name": "all"}),
         ("metrics", [1]),
         ("metrics", {"model": {"balanced_accuracy": "x"}, "n": 3}),
     ],
@@ -245,7 +246,9 @@ def test_classes_are_named_once_each(tiny_card, names):
         ModelCard.from_json(changed(tiny_card, classes=classes))
 
 
-@pytest.mark.parametrize("texture", [{"levels": "16"}, {"window_px": 0}, {"low": None}, {"high": "white"}])
+@pytest.mark.parametrize(
+    "texture", [{"levels": "16"}, {"levels": 1}, {"levels": 257}, {"window_px": 0}, {"low": None}, {"high": "white"}]
+)
 def test_texture_is_told_in_numbers(tiny_card, texture):
     with pytest.raises(ModelError, match=f"texture: {next(iter(texture))} must be"):
         ModelCard.from_json(changed(tiny_card, texture=texture))

@@ -53,7 +53,12 @@ _CLASS_RULES: Mapping[str, _Rule] = {
         "three whole numbers from 0 to 255",
     ),
 }
-_TEXTURE_RULES: Mapping[str, _Rule] = {"levels": _WHOLE, "window_px": _WHOLE, "low": _NUMBER, "high": _NUMBER}
+_TEXTURE_RULES: Mapping[str, _Rule] = {
+    "levels": (lambda value: _is_whole(value, least=2) and value <= 256, "a whole number from 2 to 256"),
+    "window_px": _WHOLE,
+    "low": _NUMBER,
+    "high": _NUMBER,
+}
 _FAMILIAR_RULES: Mapping[str, _Rule] = {
     "mean": (
         lambda value: _are(value, _is_number) and len(value) == FAMILIAR_COUNT,
@@ -66,7 +71,11 @@ _FAMILIAR_RULES: Mapping[str, _Rule] = {
 _CARD_RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("name", "labels", "architecture", "precision", "licence", "attribution", "limits"), _TEXT),
     **dict.fromkeys(("created", "version", "sha256"), _TEXT),
-    **dict.fromkeys(("data", "quantisation", "recipe", "teacher"), _OBJECT),
+    **dict.fromkeys(("data", "recipe", "teacher"), _OBJECT),
+    "quantisation": (
+        lambda value: isinstance(value, Mapping) and _is_number(value.get("same_name", 1.0)),
+        "a JSON object whose same_name, where it is given, is a number",
+    ),
     "metrics": (_hold_figures, "a JSON object whose figures are numbers"),
     "parameters": (lambda value: _is_whole(value, least=0), "a whole number, 0 or more"),
     "map_stride": _WHOLE,

@@ -57,6 +57,18 @@ def test_the_kept_file_is_opened_and_said_only_where_it_is_asked_for(pair, caplo
     assert load(pair[1], fastest=True).path == pair[1]
 
 
+def test_a_record_that_does_not_tell_how_many_names_stay_is_not_quoted(tmp_path, tiny_card, make_student, caplog):
+    caplog.set_level(logging.INFO, logger="geocamnet")
+    record = {"balanced_accuracy": RECORD["balanced_accuracy"]}
+    full = make_student(tmp_path / "name.onnx", tiny_card)
+    small = make_student(tmp_path / "name.int8.onnx", replace(tiny_card, precision="int8", quantisation=record))
+    keep_small(full, small)
+    assert load(full, fastest=True).path == small
+    assert caplog.messages == [
+        "opened name.int8.onnx in place of name.onnx, faster on this machine by geocamnet benchmark --keep (int8)"
+    ]
+
+
 def test_attitudes_are_kept_for_the_other_file(pair):
     keep_small(*pair)
     assert load(pair[0], fastest=True, all_attitudes=True).all_attitudes

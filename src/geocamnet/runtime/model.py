@@ -232,8 +232,8 @@ def _other_precision(named: Model, file: Path, sha256: str, threads: int, provid
             file.name, named.path.name, error,
         )  # fmt: skip
         return named
-    changed = model.card.quantisation
-    same = f": the name of fp32 on {changed['same_name']:.1%} of validation photographs" if changed else ""
+    share = model.card.quantisation.get("same_name")
+    same = "" if share is None else f": the name of fp32 on {share:.1%} of validation photographs"
     log.info(
         "opened %s in place of %s, faster on this machine by geocamnet benchmark --keep (%s%s)",
         file.name, named.path.name, model.card.precision, same,
