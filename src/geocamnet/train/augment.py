@@ -225,9 +225,9 @@ def scale_pixels(image: NDArray[np.uint8], image_px: int) -> NDArray[np.uint8]:
     if size_hw == (height, width):
         return image
     planes = torch.from_numpy(image).permute(2, 0, 1)[None]
-    if height < size_hw[0] or min(size_hw) <= 2 * EDGE_PX:
-        return _to_levels(scale_long_side(planes, image_px))
     step = max(height, width) / image_px
+    if step < 1 or min(size_hw) <= 2 * EDGE_PX:  # not by the height: enlarged, it may be rounded to what it was
+        return _to_levels(scale_long_side(planes, image_px))
     scaled = np.empty((*size_hw, 3), np.uint8)
     inner = F.interpolate(planes, scale_factor=1 / step, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
     rows, columns = (min(sides) for sides in zip(inner.shape, size_hw, strict=False))  # it rounds sides down
