@@ -52,8 +52,8 @@ real: $(STAMP)   ## the whole pipeline on the real photographs of ../shared/data
 start: $(STAMP)  ## the start of a student that comes with the package: hours; results/student-start.json
 	@$(BIN)/python experiments/student_start.py
 
-folds: $(STAMP)  ## student and teacher on the same photographs, 5 folds: results/carbonate-folds.json
-	@$(BIN)/python experiments/carbonate_folds.py
+folds: $(STAMP)  ## student and teacher on the same photographs, 5 folds, 3 seeds, most of a day: results/carbonate-folds.json
+	@$(BIN)/python experiments/carbonate_folds.py --seeds 0 1 2
 
 bundled: $(STAMP) ## the student that comes with the package; needs make folds
 	@$(BIN)/python experiments/bundled_student.py
@@ -82,7 +82,7 @@ overlap: $(STAMP) ## what overlapping tiles are worth on a scan; needs make fold
 places: $(STAMP) ## whether heatmaps go by the place instead of by what is there; needs make folds
 	@$(BIN)/python experiments/heat_by_place.py
 
-results: demo start real folds places bundled ceiling ablation drawn sandstone lights overlap ## every committed figure again (a day on 2 cores; it resumes), and the tables of README and docs
+results: demo start real folds places bundled ceiling ablation drawn sandstone lights overlap ## every committed figure again (a day or two on 2 cores; it resumes), and the tables of README and docs
 	@mkdir -p results && cp out/demo/demo.json results/demo.json
 	@$(MAKE) --no-print-directory refinements
 	@$(BIN)/python docs/figures.py
