@@ -167,11 +167,12 @@ def _real(result: Mapping[str, Any], every: bool) -> list[str]:
 def _real_briefly(result: Mapping[str, Any]) -> list[str]:
     """Return one sentence: what comes of a teacher that has seen no photographs of anything before."""
     score = {who: _mean(row["balanced_accuracy"]) for who, row in result["names"].items()}
+    without = ", or do without one" if score["student_alone"] > score["student"] else ""
     return [
         f"`make real`: {result['teacher']['architecture']} that has learnt from drawn sections alone before it met "
         f"{result['data']}: balanced accuracy of the teacher {score['teacher']:.2f}, of its student "
         f"{score['student']:.2f}, of the student alone {score['student_alone']:.2f}, of the random forest "
-        f"{score['random_forest']:.2f}: give the teacher published weights. [All of it](docs/results.md)."
+        f"{score['random_forest']:.2f}: give the teacher published weights{without}. [All of it](docs/results.md)."
     ]
 
 

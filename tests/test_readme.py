@@ -183,6 +183,7 @@ def test_the_readme_tells_in_a_sentence_what_the_results_page_tells_in_a_table(t
         (tmp_path / "results" / f"{name}.json").write_text(json.dumps(result))
     brief = figures.figures(tmp_path).split("### Without published weights")[1].split("###")[0]
     assert "of the teacher 0.50, of its student 0.60, of the student alone 0.70, of the random forest 0.80" in brief
+    assert "give the teacher published weights, or do without one." in brief
     assert "| names |" not in brief
     assert "Without published weights" not in figures.figures(tmp_path, every=True)
 
