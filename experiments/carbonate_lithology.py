@@ -1,4 +1,4 @@
-"""The first real result: the whole pipeline on 816 photographs of a carbonate reservoir's cores (`make real`).
+"""Without published weights: the whole pipeline on 816 photographs of a carbonate reservoir's cores (`make real`).
 
 draw, pre-train teacher and student on what is drawn → prepare → train → cam → distil (with the teacher and alone,
 several seeds) → evaluate → export → run, with the recipes `recipes/drawn.toml` and
